@@ -1,0 +1,49 @@
+# What a person types. CI runs `make test` and nothing else (.ci/run).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Variables that tests and the binary read: HYPERSONIC_AP_TYPES, ORT_DYLIB_PATH.
+ENV = eval "$$(scripts/env)"
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+FIXTURES = tests/fixtures/exports
+
+.PHONY: help setup setup-test demo test lint fmt clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: ## install what is missing to build and run
+	@scripts/setup
+
+setup-test:
+	@scripts/setup --test
+
+demo: setup ## compile, simulate and check two models trained on handwritten digits
+	@cargo build --release --locked --quiet --bin hypersonic
+	@$(ENV); for model in mlp cnn; do \
+	  base=$(FIXTURES)/torch_legacy-digits_$$model; \
+	  $(TARGET)/release/hypersonic compile $$base.onnx --precision 'fixed<16,6>' -o target/demo/digits_$$model --force; \
+	  $(TARGET)/release/hypersonic check target/demo/digits_$$model --model $$base.onnx \
+	    --input $$base.x.npy --labels $$base.labels.npy; \
+	done
+
+lint: setup-test ## format, clippy and dependency rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  echo 'cargo deny check bans licenses sources'; cargo deny --log-level error check bans licenses sources; \
+	else \
+	  echo 'skipped: cargo deny (not installed: cargo install --locked cargo-deny)'; \
+	fi
+
+test: lint ## everything that CI checks
+	cargo test --workspace --doc --locked --quiet
+	$(ENV); cargo nextest run --workspace --locked --profile ci
+
+fmt: ## format all Rust code
+	cargo fmt --all
+
+clean: ## remove what builds and set-up made here
+	rm -rf target .venv
