@@ -91,6 +91,7 @@ impl Format {
     }
 
     /// Exact type of a product.
+    #[expect(clippy::should_implement_trait, reason = "fallible")]
     pub fn mul(self, other: Self) -> Result<Self, FormatError> {
         Self::checked(
             self.signed || other.signed,
@@ -100,11 +101,13 @@ impl Format {
     }
 
     /// Exact type of a sum.
+    #[expect(clippy::should_implement_trait, reason = "fallible")]
     pub fn add(self, other: Self) -> Result<Self, FormatError> {
         self.sum(other, self.signed || other.signed)
     }
 
     /// Exact type of a difference; always signed.
+    #[expect(clippy::should_implement_trait, reason = "fallible")]
     pub fn sub(self, other: Self) -> Result<Self, FormatError> {
         self.sum(other, true)
     }

@@ -94,7 +94,8 @@ impl Interval {
             self.refine(f.frac()).map(|i| (i.lo, i.hi))
         };
         let Some((lo, hi)) = rounded else { return (full, true) };
-        let clipped = |lo: i128, hi: i128| Self::new(lo.clamp(f.min(), f.max()), hi.clamp(f.min(), f.max()), f.frac());
+        let clipped =
+            |lo: i128, hi: i128| Self::new(lo.clamp(f.min(), f.max()), hi.clamp(f.min(), f.max()), f.frac());
         if f.contains(lo) && f.contains(hi) {
             let lowest = to.overflow == Overflow::SatSym && f.is_signed() && lo == f.min();
             let bump = i128::from(lowest);
