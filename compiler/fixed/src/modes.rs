@@ -35,7 +35,8 @@ pub enum Overflow {
         /// Saturated bits, at most the width.
         n: u32,
     },
-    /// Sign-magnitude wrap with `n` saturated bits; on an unsigned target the headers saturate.
+    /// Sign-magnitude wrap with `n` saturated bits. The headers refuse it for unsigned targets; here those
+    /// saturate.
     WrapSm {
         /// Saturated bits, at most the width.
         n: u32,
