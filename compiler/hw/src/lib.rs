@@ -7,13 +7,17 @@
 //!
 //! The op set is closed: each consumer matches [`Op`] exhaustively, without a wildcard arm.
 
+pub mod fingerprint;
 pub mod interp;
 mod op;
 mod program;
 pub mod range;
 mod schedule;
+pub mod testing;
+pub mod text;
 mod verify;
 
+pub use fingerprint::Fingerprint;
 pub use op::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Index, Lut, Op, Order, Pool, PoolKind, Softmax,
     SoftmaxKind, Window,
