@@ -1,0 +1,112 @@
+//! What goes wrong between a request and its answer.
+
+use crate::Dtype;
+
+/// A model that a backend cannot load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The backend itself cannot run here.
+    #[error("backend '{backend}' is not available: {why}")]
+    NotAvailable {
+        /// Name of the backend.
+        backend: &'static str,
+        /// Why, and what to do about it.
+        why: String,
+    },
+    /// The model lacks a form that the backend runs.
+    #[error("backend '{backend}' runs {needs}, which '{model}' has not")]
+    Form {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What it needs.
+        needs: &'static str,
+        /// Name of the model.
+        model: String,
+    },
+    /// The backend refuses the model.
+    #[error("{model}: {message}")]
+    Model {
+        /// Name of the model.
+        model: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// A request that cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Wrong number of tensors.
+    #[error("{found} inputs, but the model has {}: {}", expected.len(), expected.join(", "))]
+    Inputs {
+        /// Names of the model's inputs.
+        expected: Vec<String>,
+        /// Number of tensors given.
+        found: usize,
+    },
+    /// A tensor of the wrong shape.
+    #[error("input '{input}' has shape {found:?}, expected [rows, {}]", expected.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Shape {
+        /// Name of the input.
+        input: String,
+        /// Its shape, the batch axis included.
+        found: Vec<usize>,
+        /// The model's shape, without the batch axis.
+        expected: Vec<usize>,
+    },
+    /// A tensor of a type that the model does not take.
+    #[error("input '{input}' has elements of {found}, expected {expected}")]
+    Dtype {
+        /// Name of the input.
+        input: String,
+        /// Its element type.
+        found: Dtype,
+        /// What the model takes.
+        expected: String,
+    },
+    /// Inputs of different numbers of rows.
+    #[error("input '{input}' has {found} rows, the inputs before it {expected}")]
+    Rows {
+        /// Name of the input.
+        input: String,
+        /// Its rows.
+        found: usize,
+        /// Rows of the inputs before it.
+        expected: usize,
+    },
+    /// Not a number among the inputs.
+    #[error("input '{input}', row {row}, element {element} is NaN; fixed point has no such value")]
+    Nan {
+        /// Name of the input.
+        input: String,
+        /// Row, from 0.
+        row: usize,
+        /// Element of the row in ONNX order, from 0.
+        element: usize,
+    },
+    /// A raw code that the input's type cannot hold.
+    #[error("input '{input}', row {row}, element {element} is {code}, which is no code of {ty}")]
+    Code {
+        /// Name of the input.
+        input: String,
+        /// Row, from 0.
+        row: usize,
+        /// Element of the row in ONNX order, from 0.
+        element: usize,
+        /// The value found.
+        code: i128,
+        /// The input's type.
+        ty: String,
+    },
+    /// The executable has no codes to show.
+    #[error("'{0}' computes in floating point: it has no raw codes")]
+    NoCodes(String),
+    /// The backend failed.
+    #[error("{backend}: {message}")]
+    Backend {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What it says.
+        message: String,
+    },
+}

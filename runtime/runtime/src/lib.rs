@@ -1,0 +1,20 @@
+//! What runs a model.
+//!
+//! A [`Backend`] loads a [`Model`] into an [`Executable`], which takes and gives [`Tensor`]s under the model's
+//! ONNX names, shapes and element types, any number of rows at a time. Both traits are synchronous and work
+//! through `&self`, so that a server shares one executable between threads.
+//!
+//! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`npy`] and [`npz`]
+//! read and write NumPy's files.
+
+mod backend;
+pub mod codes;
+mod error;
+pub mod npy;
+pub mod npz;
+mod quantize;
+mod tensor;
+
+pub use backend::{Availability, Backend, Executable, Model, Registry, TensorInfo};
+pub use error::{LoadError, RunError};
+pub use tensor::{Data, Dtype, Element, Tensor, TensorError};
