@@ -1,0 +1,145 @@
+//! From a model file to everything a package holds, as one function.
+
+use std::path::Path;
+
+use hs_fixed::Type;
+use hs_hw::{Io, Program, Schedule, Strategy};
+use hs_ir::Tensor;
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    hls,
+    lower::{self, LayerNote, LowerOptions, ObservedRanges},
+    onnx,
+    passes::{self, NormalGraph},
+    reference, schedule,
+};
+
+/// What the user may choose.
+#[derive(Debug, Clone, Default)]
+pub struct CompileOptions {
+    /// Type of input, weight, bias and result.
+    pub precision: Option<Type>,
+    /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits.
+    pub calibration: Option<Vec<Tensor>>,
+    /// Transport between layers; chosen by size when omitted.
+    pub io: Option<Io>,
+    /// Layout of multiplications; chosen by size when omitted.
+    pub strategy: Option<Strategy>,
+    /// Products a multiplier; snapped to a legal value.
+    pub reuse: Option<usize>,
+}
+
+/// A compiled model.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The graph that was lowered: static shapes, constants folded.
+    pub graph: NormalGraph,
+    /// The bits.
+    pub program: Program,
+    /// Their layout in hardware.
+    pub schedule: Schedule,
+    /// What lowering decided a layer.
+    pub notes: Vec<LayerNote>,
+    /// Warnings of every stage, in order.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Stages of [`compile`], told to its observer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the ONNX file.
+    Import,
+    /// Folding and fixing shapes.
+    Normalise,
+    /// Running calibration data in float.
+    Calibrate,
+    /// Deciding types, building the Program.
+    Lower,
+    /// Laying it out.
+    Schedule,
+}
+
+/// Compiles the model at `path`; `observe` hears of each stage as it begins.
+pub fn compile(
+    path: &Path,
+    options: &CompileOptions,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Compiled, Diagnostics> {
+    observe(Stage::Import);
+    let (graph, mut warnings) = onnx::import(path)?;
+    observe(Stage::Normalise);
+    let graph = passes::normalise(graph)?;
+    let ranges = match &options.calibration {
+        None => None,
+        Some(data) => {
+            observe(Stage::Calibrate);
+            Some(observed_ranges(&graph, data)?)
+        }
+    };
+    observe(Stage::Lower);
+    let lowering = LowerOptions { precision: options.precision, ranges };
+    let lowered = lower::lower(&graph, &lowering)?;
+    warnings.extend(lowered.warnings);
+    observe(Stage::Schedule);
+    let wishes = schedule::ScheduleOptions {
+        io: options.io,
+        strategy: options.strategy,
+        reuse: options.reuse,
+        ..schedule::ScheduleOptions::default()
+    };
+    let (schedule, notes) = schedule::schedule(&lowered.program, &wishes)?;
+    warnings.extend(notes);
+    Ok(Compiled { graph, program: lowered.program, schedule, notes: lowered.notes, warnings })
+}
+
+/// The HLS project of a compiled model: paths relative to the project, and their bytes.
+pub fn hls_project(compiled: &Compiled, name: &str) -> Result<Vec<hls::EmittedFile>, Diagnostics> {
+    hls::emit(&compiled.program, &compiled.schedule, name)
+}
+
+/// Smallest and largest value of every tensor over the rows of `data` (one tensor a model input).
+fn observed_ranges(graph: &NormalGraph, data: &[Tensor]) -> Result<ObservedRanges, Diagnostics> {
+    let inputs = &graph.graph().inputs;
+    if data.len() != inputs.len() {
+        return Err(Diagnostic::error(format!(
+            "calibration data has {} tensors, the model {} inputs",
+            data.len(),
+            inputs.len()
+        ))
+        .into());
+    }
+    let mut columns = Vec::with_capacity(data.len());
+    let mut rows = usize::MAX;
+    for (tensor, v) in data.iter().zip(inputs) {
+        let shape = graph.graph().shape(*v).unwrap_or(&[]);
+        let (found, len) = (tensor.shape().first().copied().unwrap_or(0), shape.iter().product::<usize>());
+        if found == 0 || tensor.len() != len * found {
+            return Err(Diagnostic::error(format!(
+                "calibration data of shape {:?} does not fit input '{}' of shape {shape:?}",
+                tensor.shape(),
+                graph.graph().value(*v).name
+            ))
+            .help("the first axis counts rows; the others are the input's own")
+            .into());
+        }
+        rows = rows.min(found);
+        columns.push((shape, len, tensor.to_f64()));
+    }
+    let mut ranges = ObservedRanges::new();
+    for row in 0..rows {
+        let mut one = Vec::with_capacity(columns.len());
+        for (shape, len, values) in &columns {
+            let values = values[row * len..(row + 1) * len].iter().map(|v| *v as f32).collect();
+            one.push(Tensor::from_f32(shape.to_vec(), values).map_err(|e| Diagnostic::error(e.to_string()))?);
+        }
+        reference::observe(graph.graph(), &one, &mut |value, values| {
+            let range = ranges.entry(value.name.clone()).or_insert((f64::INFINITY, f64::NEG_INFINITY));
+            for v in values {
+                range.0 = range.0.min(*v);
+                range.1 = range.1.max(*v);
+            }
+        })?;
+    }
+    Ok(ranges)
+}

@@ -1,0 +1,153 @@
+//! Elementwise ops: affine, two operands, tables, casts.
+
+use hs_fixed::{Format, Type};
+use hs_hw::{Act, BinaryOp, Codes, Op, ValueId as HwId};
+use hs_ir::{Tensor, ValueId};
+
+use super::{
+    Cost, Lowerer, constants,
+    exact::Exact,
+    layout::{Val, identity},
+    table::{self, Function},
+    types::plain,
+};
+use crate::{diagnostic::Diagnostic, ops::Activation};
+
+/// x × scale + bias with real constants, each of an ONNX shape that broadcasts to the input's.
+pub struct FloatAffine<'a> {
+    /// Factor; 1 when omitted.
+    pub scale: Option<&'a Tensor>,
+    /// The graph value that the factor stems from, for its grid.
+    pub scale_value: Option<ValueId>,
+    /// Summand; 0 when omitted.
+    pub bias: Option<&'a Tensor>,
+    /// The graph value that the summand stems from.
+    pub bias_value: Option<ValueId>,
+}
+
+impl Lowerer<'_> {
+    /// Pushes `x × scale + bias` with its tail.
+    pub fn affine(
+        &mut self,
+        name: &str,
+        input: &Val,
+        constants: &FloatAffine<'_>,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let scale = match constants.scale {
+            Some(t) => {
+                let values = self.spread(t, input)?;
+                constants::codes("scale", &values, self.constant_choice(constants.scale_value))?
+            }
+            None => Codes::new(bit()?, vec![1]),
+        };
+        let bias = match constants.bias {
+            Some(t) => {
+                let values = self.spread(t, input)?;
+                constants::codes("bias", &values, self.constant_choice(constants.bias_value))?
+            }
+            None => Codes::new(bit()?, vec![0]),
+        };
+        let shape = self.node(input.hw).shape.clone();
+        let op = Op::Affine { scale, bias, act: Act::None };
+        let exact = Exact { name: name.to_owned(), op, inputs: vec![input.hw], shape };
+        let like = input.clone();
+        self.finish(exact, v, |hw| like.with(hw))
+    }
+
+    /// Pushes an op of two tensors of the same ONNX shape, either of them constant.
+    pub fn binary(
+        &mut self,
+        name: &str,
+        op: BinaryOp,
+        (a, b): (ValueId, ValueId),
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let (left, right) = (self.graph.constant(a).is_some(), self.graph.constant(b).is_some());
+        let (hw_a, hw_b, like) = match (left, right) {
+            (false, true) => {
+                let val = self.plain(&self.val(a)?)?;
+                (val.hw, self.constant_node(&format!("{name}/constant"), b, &val)?, val)
+            }
+            (true, false) => {
+                let val = self.plain(&self.val(b)?)?;
+                (self.constant_node(&format!("{name}/constant"), a, &val)?, val.hw, val)
+            }
+            _ => {
+                let (val, other) = (self.val(a)?, self.val(b)?);
+                if val.shape != other.shape {
+                    return Err(Diagnostic::error(format!(
+                        "its operands have the shapes {:?} and {:?}; broadcasting one activation over another is not \
+                         supported",
+                        val.shape, other.shape
+                    ))
+                    .help("expand the smaller operand in the model, or make it a constant"));
+                }
+                let val = self.plain(&val)?;
+                let hw = self.demand(&other, &val.perm)?;
+                (val.hw, hw, val)
+            }
+        };
+        let shape = self.node(like.hw).shape.clone();
+        let op = Op::Binary { op, act: Act::None };
+        let exact = Exact { name: name.to_owned(), op, inputs: vec![hw_a, hw_b], shape };
+        self.finish(exact, v, |hw| like.with(hw))
+    }
+
+    /// `val` without a pending reshape.
+    pub(crate) fn plain(&mut self, val: &Val) -> Result<Val, Diagnostic> {
+        if val.is_plain() {
+            return Ok(val.clone());
+        }
+        let order = identity(val.shape.len());
+        Ok(Val::plain(self.demand(val, &order)?, val.shape.clone(), order))
+    }
+
+    /// Pushes a monotone function of one variable as a table.
+    pub fn table(
+        &mut self,
+        name: &str,
+        input: &Val,
+        (function, f): (&str, &dyn Fn(f64) -> f64),
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let x = self.range(input.hw);
+        let at = |c: i128| f(c as f64 * 2f64.powi(-x.frac));
+        let (lo, hi) = (at(x.lo).min(at(x.hi)), at(x.lo).max(at(x.hi)));
+        let reach = hs_fixed::Interval::new(if lo < 0.0 { -1 } else { 0 }, hi.ceil().max(1.0) as i128, 0);
+        let (ty, out) = self.result_or_quantiser(v, reach)?;
+        let built = table::build(&Function { name: function, f, x, result: ty.format })?;
+        let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;
+        let ty = if exact.frac() <= ty.format.frac() { Type { rounding: hs_fixed::Rounding::Trn, ..ty } } else { ty };
+        let shape = self.node(input.hw).shape.clone();
+        let rounding = if ty.rounding == hs_fixed::Rounding::Trn { Cost::None } else { Cost::Logic };
+        let interpolated = built.lut.interpolate;
+        let ty = if interpolated { ty } else { plain(ty.format) };
+        let id = self.push(name, Op::Table(built.lut), vec![input.hw], shape, ty)?;
+        self.note(id, rounding, if interpolated { Cost::Logic } else { Cost::None }, Some(built.note));
+        let val = input.with(id);
+        self.bind(out, val);
+        Ok(())
+    }
+
+    /// Pushes a cast of `input` into `ty`.
+    pub fn cast(&mut self, name: &str, input: &Val, ty: Type, v: ValueId) -> Result<(), Diagnostic> {
+        let shape = self.node(input.hw).shape.clone();
+        let hw: HwId = self.push(name, Op::Requant(Act::None), vec![input.hw], shape, ty)?;
+        let lossless = self.range(input.hw).fits(ty.format);
+        let cost = if lossless { Cost::None } else { Cost::Logic };
+        self.note(hw, cost, cost, None);
+        self.bind(v, input.with(hw));
+        Ok(())
+    }
+
+    /// Pushes an activation of its own.
+    pub fn activate(&mut self, name: &str, input: &Val, act: Activation, v: ValueId) -> Result<(), Diagnostic> {
+        self.finish_alone(name, input, act, v)
+    }
+}
+
+/// One bit for 0 and 1.
+fn bit() -> Result<Format, Diagnostic> {
+    Format::new(false, 1, 1).map_err(|e| Diagnostic::error(e.to_string()))
+}
