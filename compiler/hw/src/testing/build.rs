@@ -231,10 +231,10 @@ impl Builder<'_> {
         let bits = |v: i128| 128 - (if v < 0 { !v } else { v }).leading_zeros() as i32;
         let needed = bits(near.lo).max(bits(near.hi)).max(1) - near.frac + i32::from(signed);
         let slack = match self.rng.size(0..=9) {
-            0..=3 => 0,
-            4..=7 => -self.rng.int(1..=4),
+            0..=4 => 0,
+            5..=7 => -self.rng.int(1..=3),
             8 => self.rng.int(1..=3),
-            _ => self.rng.int(-20..=20),
+            _ => self.rng.int(-8..=8),
         };
         let width = self.width();
         let format = self.format(signed, width, needed + slack as i32);

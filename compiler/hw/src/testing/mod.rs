@@ -5,6 +5,7 @@
 mod build;
 mod inputs;
 mod ops;
+mod resize;
 mod rng;
 mod shrink;
 mod sums;
@@ -79,8 +80,8 @@ pub struct Config {
 impl Default for Config {
     /// Every op, widths to 64, tensors small enough that the generated C++ compiles quickly.
     fn default() -> Self {
-        use OpKind::{Dot, Requant};
-        let mut ops = vec![Dot, Dot, Requant];
+        use OpKind::{Dot, Pool, Requant};
+        let mut ops = vec![Dot, Dot, Pool, Requant];
         ops.extend(OpKind::ALL);
         Self {
             ops,

@@ -1,6 +1,6 @@
 //! One random op of each kind. `None`: the draw does not apply to the value.
 
-use hs_fixed::Interval;
+use hs_fixed::{Format, Interval};
 
 use super::build::Builder;
 use crate::{
@@ -25,7 +25,7 @@ impl Builder<'_> {
         let (shape, xf, xr) = (self.node(x).shape.clone(), self.node(x).format(), self.range(x));
         let (window, mut out) = self.windows(&shape, false)?;
         let cin = self.node(x).channels();
-        let divisors: Vec<usize> = (1..=cin).filter(|g| cin % g == 0).collect();
+        let divisors: Vec<usize> = (1..=cin).filter(|g| cin.is_multiple_of(*g)).collect();
         let groups = match self.rng.size(0..=9) {
             0..=5 => 1,
             6 | 7 => cin,
@@ -42,9 +42,7 @@ impl Builder<'_> {
         let product = xf.mul(format).ok()?;
         let weight = self.codes(format, cout * terms);
         let bias = if self.rng.chance(70) {
-            let width = self.width();
-            let frac = product.frac() + self.rng.int(-6..=2) as i32;
-            let format = self.format(true, width, width as i32 - frac);
+            let format = self.summand(product);
             Some(self.codes(format, cout))
         } else {
             None
@@ -71,14 +69,19 @@ impl Builder<'_> {
         let format = self.constant_format(self.factor_width(xf));
         let product = xf.mul(format).ok()?;
         let scale = self.broadcast(format, &shape);
-        let width = self.width();
-        let signed = self.rng.chance(70);
-        let coarser = self.rng.int(-3..=6) as i32;
-        let format = self.format(signed, width, width as i32 - product.frac() + coarser);
+        let format = self.summand(product);
         let bias = self.broadcast(format, &shape);
         let exact = affine_format(xf, scale.format, bias.format).ok()?;
         let draft = Op::Affine { scale, bias, act: Act::None };
         self.acted(draft, exact, vec![x], shape)
+    }
+
+    /// A format for constants that are added to a product: mostly of its magnitude, on a grid near its own.
+    fn summand(&mut self, product: Format) -> Format {
+        let width = if self.rng.chance(85) { self.width().min(product.width()) } else { self.width() };
+        let frac = product.frac() + self.rng.int(-6..=2) as i32;
+        let signed = self.rng.chance(85);
+        self.format(signed, width, width as i32 - frac)
     }
 
     pub(super) fn requant(&mut self, x: ValueId) -> Made {
@@ -103,7 +106,7 @@ impl Builder<'_> {
     }
 
     /// Draws the act of `draft`, whose exact values have format `exact`, and appends it.
-    fn acted(&mut self, draft: Op, exact: hs_fixed::Format, inputs: Vec<ValueId>, shape: Vec<usize>) -> Made {
+    fn acted(&mut self, draft: Op, exact: Format, inputs: Vec<ValueId>, shape: Vec<usize>) -> Made {
         let ranges: Vec<Interval> = inputs.iter().map(|id| self.range(*id)).collect();
         let ty = self.node(inputs[0]).ty;
         let node = Node { name: String::new(), op: draft, inputs: inputs.clone(), shape: shape.clone(), ty };
@@ -171,7 +174,7 @@ impl Builder<'_> {
     }
 
     /// Constants near 1 / count.
-    fn reciprocal(&mut self, sum: hs_fixed::Format, largest: usize) -> Option<Divide> {
+    fn reciprocal(&mut self, sum: Format, largest: usize) -> Option<Divide> {
         let width = self.rng.int(2..=18).min(i64::from(self.config.max_width)) as u32;
         let format = self.format(false, width, 1);
         sum.mul(format).ok().filter(|f| f.width() <= 126)?;
@@ -209,7 +212,7 @@ impl Builder<'_> {
         let mut shape = vec![len];
         while shape.len() < rank {
             let last = shape.pop()?;
-            let divisors: Vec<usize> = (1..=last).filter(|d| last % d == 0).collect();
+            let divisors: Vec<usize> = (1..=last).filter(|d| last.is_multiple_of(*d)).collect();
             let d = *self.rng.pick(&divisors);
             shape.extend([d, last / d]);
         }
@@ -265,7 +268,7 @@ impl Builder<'_> {
 }
 
 /// `None` when a clamp's bound is no code of the exact format.
-fn bounds_fit(act: &Act, exact: hs_fixed::Format) -> Option<()> {
+fn bounds_fit(act: &Act, exact: Format) -> Option<()> {
     match act {
         Act::Clamp { lo, hi } => {
             [lo, hi].into_iter().flatten().all(|b| exact.contains(i128::from(*b))).then_some(())

@@ -34,8 +34,12 @@ pub(super) fn program(text: &str, side: &[u8]) -> std::result::Result<Program, P
 /// The next few characters, for an error.
 fn glimpse(rest: &str) -> String {
     let Some(first) = rest.chars().next() else { return "the end of the text".to_owned() };
-    let word = |c: char| c.is_ascii_alphanumeric() || "_-<>,".contains(c);
-    let n = if word(first) { rest.chars().take_while(|c| word(*c)).count().min(40) } else { 1 };
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut n = rest.chars().take(40).take_while(|c| word(*c)).count();
+    if rest[n..].starts_with('<') {
+        n += rest[n..].bytes().take(40).position(|b| b == b'>').map_or(0, |i| i + 1);
+    }
+    let n = if word(first) { n } else { 1 };
     let shown: String = rest.chars().take(n).flat_map(char::escape_debug).collect();
     format!("'{shown}'")
 }
