@@ -1,0 +1,158 @@
+//! The manifest.
+
+use hs_fixed::Type;
+use hs_hw::{Fingerprint, KERNEL_ABI, Node, Op, Program, Schedule, ValueId};
+use serde::{Deserialize, Serialize};
+
+use crate::PackageError;
+
+/// Whose rules decided the Program's bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// Our own.
+    Native,
+    /// hls4ml's C++, bit for bit.
+    Hls4ml,
+}
+
+/// What `manifest.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always `hypersonic-package`.
+    pub format: String,
+    /// Version of the format.
+    pub format_version: u32,
+    /// The program that wrote the package, with its version.
+    pub producer: String,
+    /// Version of the kernel ABI that rows and trailer follow.
+    pub kernel_abi: u32,
+    /// Name of the model.
+    pub model: String,
+    /// SHA-256 of the model file it was compiled from, 64 hexadecimal digits.
+    pub source_sha256: Option<String>,
+    /// Identity of the Program's bits.
+    pub fingerprint: Fingerprint,
+    /// Rules of arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Model inputs, in order.
+    pub inputs: Vec<Port>,
+    /// Model outputs, in order.
+    pub outputs: Vec<Port>,
+    /// Layout in hardware.
+    pub schedule: Schedule,
+    /// Every other file of the package, by path.
+    pub files: Vec<FileEntry>,
+}
+
+/// A model input or output and its rows at the kernel's boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// ONNX name.
+    pub name: String,
+    /// ONNX shape without the batch axis.
+    pub onnx_shape: Vec<usize>,
+    /// Axis i of the tensor in hardware order is ONNX axis `perm[i]`.
+    pub perm: Vec<usize>,
+    /// Type of the elements.
+    #[serde(rename = "type")]
+    pub ty: Type,
+    /// Bytes of an element: 1, 2, 4 or 8, little-endian, sign- or zero-extended.
+    pub element_bytes: usize,
+    /// Bytes of a row's elements.
+    pub row_bytes: usize,
+    /// Bytes from one row to the next: `row_bytes` rounded up to 4.
+    pub row_stride: usize,
+}
+
+/// A file and its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Path inside the package, `/` between parts.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Port {
+    fn new(node: &Node) -> Option<Self> {
+        let (Op::Input { tensor, onnx_shape, perm, .. } | Op::Output { tensor, onnx_shape, perm, .. }) =
+            &node.op
+        else {
+            return None;
+        };
+        let element_bytes = (node.format().width() as usize).div_ceil(8).next_power_of_two();
+        let row_bytes = node.len() * element_bytes;
+        Some(Self {
+            name: tensor.clone(),
+            onnx_shape: onnx_shape.clone(),
+            perm: perm.clone(),
+            ty: node.ty,
+            element_bytes,
+            row_bytes,
+            row_stride: row_bytes.next_multiple_of(4),
+        })
+    }
+
+    /// Inputs and outputs of a verified Program, in model order.
+    pub fn of(program: &Program) -> (Vec<Self>, Vec<Self>) {
+        let ports = |ids: Vec<ValueId>| ids.iter().filter_map(|id| Self::new(program.node(*id))).collect();
+        (ports(program.inputs()), ports(program.outputs()))
+    }
+}
+
+impl Manifest {
+    /// The entry of a file.
+    pub fn file(&self, path: &str) -> Option<&FileEntry> {
+        self.files.iter().find(|f| f.path == path)
+    }
+
+    /// What the manifest must say of `program`, files and origin aside.
+    pub(crate) fn describe(program: &Program, schedule: Schedule, arithmetic: Arithmetic) -> Self {
+        let (inputs, outputs) = Port::of(program);
+        Self {
+            format: crate::FORMAT.to_owned(),
+            format_version: crate::FORMAT_VERSION,
+            producer: concat!("hypersonic ", env!("CARGO_PKG_VERSION")).to_owned(),
+            kernel_abi: KERNEL_ABI,
+            model: program.name.clone(),
+            source_sha256: None,
+            fingerprint: program.fingerprint(),
+            arithmetic,
+            inputs,
+            outputs,
+            schedule,
+            files: Vec::new(),
+        }
+    }
+}
+
+/// A Schedule has one layer a node, and FIFOs between nodes that exist.
+pub(crate) fn check_schedule(program: &Program, schedule: &Schedule) -> Result<(), PackageError> {
+    let bad = |message: String| Err(PackageError::Schedule(message));
+    let n = program.nodes.len();
+    if schedule.layers.len() != n {
+        return bad(format!("it has {} layers for {n} nodes", schedule.layers.len()));
+    }
+    if let Some(i) = schedule.layers.iter().position(|l| l.reuse == 0) {
+        return bad(format!("node '{}' has reuse 0", program.nodes[i].name));
+    }
+    for fifo in &schedule.fifos {
+        let reads = |(to, slot): (u32, usize)| {
+            let node = program.nodes.get(to as usize);
+            node.is_some_and(|node| node.inputs.get(slot) == Some(&ValueId(fifo.from)))
+        };
+        if fifo.from as usize >= n || !fifo.to.is_none_or(reads) {
+            return bad(format!("no edge of the Program is the FIFO from %{} to {:?}", fifo.from, fifo.to));
+        }
+        if fifo.depth == 0 {
+            return bad(format!("the FIFO from %{} to {:?} has depth 0", fifo.from, fifo.to));
+        }
+    }
+    Ok(())
+}
