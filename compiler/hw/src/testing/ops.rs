@@ -99,9 +99,6 @@ impl Builder<'_> {
         let op = *self.rng.pick(&ALL);
         let inputs = if self.rng.chance(50) { vec![a, b] } else { vec![b, a] };
         let exact = op.format(self.node(inputs[0]).format(), self.node(inputs[1]).format()).ok()?;
-        if exact.width() > 118 {
-            return None;
-        }
         self.acted(Op::Binary { op, act: Act::None }, exact, inputs, shape)
     }
 
@@ -177,7 +174,7 @@ impl Builder<'_> {
     fn reciprocal(&mut self, sum: Format, largest: usize) -> Option<Divide> {
         let width = self.rng.int(2..=18).min(i64::from(self.config.max_width)) as u32;
         let format = self.format(false, width, 1);
-        sum.mul(format).ok().filter(|f| f.width() <= 126)?;
+        sum.mul(format).ok()?;
         let one = 1i64 << (width - 1);
         let codes: Vec<i64> = (1..=largest as i64).map(|n| (one + n / 2) / n).collect();
         Some(Divide::Reciprocal(crate::Codes::new(format, codes)))

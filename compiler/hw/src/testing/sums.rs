@@ -5,8 +5,8 @@ use hs_fixed::{Format, Interval, Overflow};
 use super::build::Builder;
 use crate::{Accum, Act, Index, Lut, Order, Window};
 
-/// Widest exact expression that is asked for; some room stays for acts and casts.
-const WIDEST: u32 = 110;
+/// Widest accumulator that is asked for; some room stays for acts.
+const WIDEST: u32 = 120;
 
 impl Builder<'_> {
     /// Room for a constant factor beside `x`, with bits to spare for a sum.
@@ -31,7 +31,7 @@ impl Builder<'_> {
                 Act::Slope(self.broadcast(format, shape))
             }
         };
-        act.format(exact).ok().filter(|f| f.width() <= WIDEST + 8)?;
+        act.format(exact).ok()?;
         Some(act)
     }
 

@@ -6,7 +6,7 @@ use crate::{Accum, Act, Divide, Op, Order, PoolKind, SoftmaxKind, interp, range}
 #[test]
 fn random_programs_verify_and_stay_in_their_ranges() {
     let config = Config::default();
-    for seed in 0..2500 {
+    for seed in 0..4000 {
         let p = random_program(seed, &config);
         assert_eq!(p.verify(), Ok(()), "{p}");
         assert_eq!(p, random_program(seed, &config));
