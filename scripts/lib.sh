@@ -1,7 +1,7 @@
 # Shared by the scripts beside it; sourced, not run.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cache=${HYPERSONIC_CACHE:-${XDG_CACHE_HOME:-${HOME:-$root}/.cache}}/hypersonic
+cache=${HYPERSONIC_CACHE:-${XDG_CACHE_HOME:-${HOME:-$root}/.cache}/hypersonic}
 ap_types=${HYPERSONIC_AP_TYPES:-$cache/ap_types-1.3.0}
 venv=$root/.venv
 

@@ -339,10 +339,10 @@ fn headers() -> Option<PathBuf> {
         assert!(complete(&dir), "HYPERSONIC_AP_TYPES={} has no ap_types headers", dir.display());
         return Some(dir);
     }
-    let under_home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let set = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = set("HYPERSONIC_CACHE").or_else(|| set("XDG_CACHE_HOME")).or_else(under_home)?;
-    Some(cache.join("hypersonic/ap_types-1.3.0")).filter(|d| complete(d))
+    let user = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let cache = set("HYPERSONIC_CACHE").or_else(|| Some(user()?.join("hypersonic")))?;
+    Some(cache.join("ap_types-1.3.0")).filter(|d| complete(d))
 }
 
 #[test]
