@@ -1,1 +1,11 @@
-//! From ONNX to a fixed-point program.
+//! From an ONNX model to a fixed-point program and its FPGA project.
+//!
+//! [`onnx::import`] reads a model into the graph IR; [`passes::normalise`] fixes every shape, folds what is constant and
+//! leaves only operators that can be lowered; [`reference::eval`] runs any graph in float.
+
+pub mod diagnostic;
+pub mod lower;
+pub mod onnx;
+pub mod ops;
+pub mod passes;
+pub mod reference;

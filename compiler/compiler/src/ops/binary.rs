@@ -1,0 +1,151 @@
+//! Operators on two tensors that broadcast.
+
+use hs_ir::{DType, TensorData};
+
+use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape};
+use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
+use hs_hw::BinaryOp;
+
+/// The operators. Division of a tensor by a constant becomes `hypersonic::Affine`; no other can be lowered.
+pub const OPS: &[OpDef] = &[
+    OpDef::new("Add", infer, eval, lower),
+    OpDef::new("Sub", infer, eval, lower),
+    OpDef::new("Mul", infer, eval, lower),
+    OpDef::rewritten("Div", infer, eval),
+    OpDef::new("Min", infer, eval, lower),
+    OpDef::new("Max", infer, eval, lower),
+    OpDef::fold_only("Equal", infer, eval),
+];
+
+/// What is computed of two elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryKind {
+    /// Their sum.
+    Add,
+    /// The first minus the second.
+    Sub,
+    /// Their product.
+    Mul,
+    /// The first over the second; of integers, rounded to zero.
+    Div,
+    /// The smaller.
+    Min,
+    /// The larger.
+    Max,
+    /// Whether they are equal.
+    Equal,
+}
+
+/// An operator on two tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binary {
+    /// What is computed.
+    pub kind: BinaryKind,
+    /// The shape that both operands broadcast to.
+    pub shape: Vec<usize>,
+}
+
+impl Binary {
+    /// Checks the call.
+    pub fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
+        let kind = match call.node.op.as_str() {
+            "Add" => BinaryKind::Add,
+            "Sub" => BinaryKind::Sub,
+            "Mul" => BinaryKind::Mul,
+            "Div" => BinaryKind::Div,
+            "Min" => BinaryKind::Min,
+            "Max" => BinaryKind::Max,
+            "Equal" => BinaryKind::Equal,
+            other => return Err(call.error(format!("'{other}' is no operator on two tensors"))),
+        };
+        if call.len() != 2 {
+            return Err(call.error(format!("has {} inputs; 2 are supported", call.len())));
+        }
+        let (a, b) = (call.arg(0)?, call.arg(1)?);
+        if a.dtype.is_float() != b.dtype.is_float() {
+            return Err(call.error(format!("its inputs have the types {} and {}", a.dtype, b.dtype)));
+        }
+        let shape = broadcast_shape(a.shape, b.shape).ok_or_else(|| {
+            call.error(format!(
+                "its inputs have the shapes {:?} and {:?}, which do not broadcast",
+                a.shape, b.shape
+            ))
+        })?;
+        Ok(Self { kind, shape })
+    }
+}
+
+impl BinaryKind {
+    /// The result for two floats.
+    pub fn apply(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Min => a.min(b),
+            Self::Max => a.max(b),
+            Self::Equal => f64::from(u8::from(a == b)),
+        }
+    }
+
+    fn apply_ints(self, a: i64, b: i64) -> Option<i64> {
+        match self {
+            Self::Add => a.checked_add(b),
+            Self::Sub => a.checked_sub(b),
+            Self::Mul => a.checked_mul(b),
+            Self::Div => a.checked_div(b),
+            Self::Min => Some(a.min(b)),
+            Self::Max => Some(a.max(b)),
+            Self::Equal => Some(i64::from(a == b)),
+        }
+    }
+}
+
+fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
+    let binary = Binary::parse(call)?;
+    let dtype = if binary.kind == BinaryKind::Equal { DType::Bool } else { call.arg(0)?.dtype };
+    Ok(vec![Inferred::new(dtype, binary.shape)])
+}
+
+fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
+    let Binary { kind, shape } = Binary::parse(call)?;
+    let (a, b) = (call.arg(0)?, call.arg(1)?);
+    let (at_a, at_b) = (broadcast_indices(a.shape, &shape), broadcast_indices(b.shape, &shape));
+    let places = at_a.into_iter().zip(at_b);
+    if let (Some(x), Some(y)) = (call.constant(a)?.ints(), call.constant(b)?.ints()) {
+        let out: Option<Vec<i64>> = places.map(|(i, j)| kind.apply_ints(x[i], y[j])).collect();
+        let out = out.ok_or_else(|| call.error("an integer result overflows, or is a division by zero"))?;
+        let dtype = if kind == BinaryKind::Equal { DType::Bool } else { a.dtype };
+        return call.result(dtype, shape, TensorData::I64(out)).map(|t| vec![t]);
+    }
+    let (x, y) = (call.floats(0)?, call.floats(1)?);
+    let out = places.map(|(i, j)| kind.apply(f64::from(x[i]), f64::from(y[j])));
+    if kind == BinaryKind::Equal {
+        let out = out.map(|x| x as i64).collect();
+        return call.result(DType::Bool, shape, TensorData::I64(out)).map(|t| vec![t]);
+    }
+    let out = out.map(|x| x as f32).collect();
+    call.float_result(shape, out)
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let op = match Binary::parse(call)?.kind {
+        BinaryKind::Add => BinaryOp::Add,
+        BinaryKind::Sub => BinaryOp::Sub,
+        BinaryKind::Mul => BinaryOp::Mul,
+        BinaryKind::Min => BinaryOp::Min,
+        BinaryKind::Max => BinaryOp::Max,
+        BinaryKind::Div | BinaryKind::Equal => {
+            return Err(
+                call.error("its operands are both computed from the model's inputs; one must be constant")
+            );
+        }
+    };
+    let (a, b) = match (call.node.input(0), call.node.input(1)) {
+        (Some(a), Some(b)) => (a, b),
+        _ => return Err(call.error("lacks an input")),
+    };
+    lw.binary(&call.node.name, op, (a, b), lw.result(call)?)
+}

@@ -1,0 +1,100 @@
+//! `ReduceProd`, `ReduceSum`, `ReduceMin` and `ReduceMax`, for shape arithmetic.
+
+use hs_ir::TensorData;
+
+use super::{Call, Inferred, OpDef, strides};
+use crate::diagnostic::Diagnostic;
+
+/// The operators.
+pub const OPS: &[OpDef] = &[
+    OpDef::fold_only("ReduceProd", infer, eval),
+    OpDef::fold_only("ReduceSum", infer, eval),
+    OpDef::fold_only("ReduceMin", infer, eval),
+    OpDef::fold_only("ReduceMax", infer, eval),
+];
+
+/// A reduction over some axes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reduce {
+    /// The axes reduced, ascending.
+    pub axes: Vec<usize>,
+    /// Whether they stay, with length 1.
+    pub keep: bool,
+}
+
+impl Reduce {
+    /// Checks the call.
+    pub fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
+        let rank = call.arg(0)?.shape.len();
+        let axes = match call.constant_ints(1)?.filter(|a| !a.is_empty()) {
+            Some(axes) => call.axes(axes, rank)?,
+            None if call.flag("noop_with_empty_axes", false)? => Vec::new(),
+            None => (0..rank).collect(),
+        };
+        Ok(Self { axes, keep: call.flag("keepdims", true)? })
+    }
+
+    /// The result's shape.
+    pub fn shape(&self, x: &[usize]) -> Vec<usize> {
+        let dims = x.iter().enumerate().map(|(a, d)| match (self.axes.contains(&a), self.keep) {
+            (false, _) => Some(*d),
+            (true, true) => Some(1),
+            (true, false) => None,
+        });
+        dims.flatten().collect()
+    }
+}
+
+fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
+    let x = call.arg(0)?;
+    Ok(vec![Inferred::new(x.dtype, Reduce::parse(call)?.shape(x.shape))])
+}
+
+fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
+    let reduce = Reduce::parse(call)?;
+    let x = call.arg(0)?;
+    let shape = reduce.shape(x.shape);
+    let kept: Vec<usize> =
+        x.shape.iter().enumerate().map(|(a, d)| if reduce.axes.contains(&a) { 1 } else { *d }).collect();
+    let (own, to) = (strides(x.shape), strides(&kept));
+    let target = |place: usize| -> usize {
+        (0..kept.len()).map(|a| place / own[a] % x.shape[a] % kept[a] * to[a]).sum()
+    };
+    let count: usize = kept.iter().product();
+    let op = call.node.op.as_str();
+    let tensor = call.constant(x)?;
+    let too_large = || call.error("an integer result overflows, or there is nothing to reduce");
+    if let Some(ints) = tensor.ints() {
+        let mut out: Vec<Option<i64>> = vec![None; count];
+        for (place, &v) in ints.iter().enumerate() {
+            let slot = &mut out[target(place)];
+            *slot = Some(match (*slot, op) {
+                (None, _) => v,
+                (Some(s), "ReduceProd") => s.checked_mul(v).ok_or_else(too_large)?,
+                (Some(s), "ReduceSum") => s.checked_add(v).ok_or_else(too_large)?,
+                (Some(s), "ReduceMin") => s.min(v),
+                (Some(s), _) => s.max(v),
+            });
+        }
+        let empty = match op {
+            "ReduceProd" => Some(1),
+            "ReduceSum" => Some(0),
+            _ => None,
+        };
+        let out: Option<Vec<i64>> = out.into_iter().map(|s| s.or(empty)).collect();
+        let data = TensorData::I64(out.ok_or_else(too_large)?);
+        return call.result(x.dtype, shape, data).map(|t| vec![t]);
+    }
+    let (first, apply): (f64, fn(f64, f64) -> f64) = match op {
+        "ReduceProd" => (1.0, |a, b| a * b),
+        "ReduceSum" => (0.0, |a, b| a + b),
+        "ReduceMin" => (f64::INFINITY, f64::min),
+        _ => (f64::NEG_INFINITY, f64::max),
+    };
+    let mut out = vec![first; count];
+    for (place, v) in tensor.to_f64().into_iter().enumerate() {
+        let slot = &mut out[target(place)];
+        *slot = apply(*slot, v);
+    }
+    call.float_result(shape, out.into_iter().map(|x| x as f32).collect())
+}

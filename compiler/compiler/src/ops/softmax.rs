@@ -1,0 +1,84 @@
+//! `Softmax`.
+
+use super::{Call, Inferred, OpDef, call::same_as_input};
+use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
+use crate::onnx::canonical::SPAN_ATTR;
+
+/// The operator.
+pub const OPS: &[OpDef] = &[OpDef::new("Softmax", infer, eval, lower)];
+
+/// A softmax over `length` elements that lie `inner` apart, `outer * inner` times. Before opset 13 a softmax spans all
+/// axes from its own on: then `inner` is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Softmax {
+    /// The first axis it runs over.
+    pub axis: usize,
+    /// Product of the dimensions in front.
+    pub outer: usize,
+    /// Elements that sum to 1.
+    pub length: usize,
+    /// Product of the dimensions behind.
+    pub inner: usize,
+}
+
+impl Softmax {
+    /// Checks the call.
+    pub fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
+        let shape = call.float_arg(0)?.shape;
+        let axis = call.axis(call.int("axis")?.unwrap_or(-1), shape.len())?;
+        let end = if call.flag(SPAN_ATTR, false)? { shape.len() } else { axis + 1 };
+        Ok(Self {
+            axis,
+            outer: shape[..axis].iter().product(),
+            length: shape[axis..end].iter().product(),
+            inner: shape[end..].iter().product(),
+        })
+    }
+}
+
+fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
+    Softmax::parse(call)?;
+    same_as_input(call)
+}
+
+fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
+    let s = Softmax::parse(call)?;
+    let x = call.floats(0)?;
+    let mut out = vec![0.0; x.len()];
+    for outer in 0..s.outer {
+        for inner in 0..s.inner {
+            let place = |i: usize| (outer * s.length + i) * s.inner + inner;
+            let max = (0..s.length).map(|i| x[place(i)]).fold(f32::NEG_INFINITY, f32::max);
+            let exp = |i: usize| (f64::from(x[place(i)]) - f64::from(max)).exp();
+            let sum: f64 = (0..s.length).map(exp).sum();
+            for i in 0..s.length {
+                out[place(i)] = (exp(i) / sum) as f32;
+            }
+        }
+    }
+    call.float_result(call.arg(0)?.shape.to_vec(), out)
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let softmax = Softmax::parse(call)?;
+    let out = lw.result(call)?;
+    let input = lw.input_val(call, 0)?;
+    // Over several axes at once, those axes are seen as one.
+    let shape = match (softmax.outer, softmax.inner) {
+        (1, 1) => vec![softmax.length],
+        (outer, 1) => vec![outer, softmax.length],
+        (outer, inner) => vec![outer, softmax.length, inner],
+    };
+    let same_axis = call.arg(0)?.shape[softmax.axis] == softmax.length
+        && input.shape.len() > softmax.axis.saturating_sub(1);
+    if same_axis && softmax.axis > 0 && call.arg(0)?.shape[0] == 1 {
+        return lw.softmax(&call.node.name, &input, softmax.axis - 1, out);
+    }
+    let axis = shape.len() - 1 - usize::from(softmax.inner != 1);
+    let seen = lw.reshaped(&input, shape);
+    lw.softmax(&call.node.name, &seen, axis, out)?;
+    let back = lw.reshaped(&lw.val(out)?, input.shape);
+    lw.bind(out, back);
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Operators on single elements without parameters.
+
+use hs_ir::TensorData;
+
+use super::Activation;
+use super::{Call, Inferred, OpDef, call::same_as_input};
+use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
+
+/// The operators.
+pub const OPS: &[OpDef] = &[
+    OpDef::new("Relu", infer, eval, lower),
+    OpDef::new("Sigmoid", infer, eval, lower),
+    OpDef::new("Tanh", infer, eval, lower),
+    OpDef::fold_only("Abs", infer, eval),
+    OpDef::fold_only("Ceil", infer, eval),
+    OpDef::fold_only("Exp", infer, eval),
+    OpDef::fold_only("Floor", infer, eval),
+    OpDef::fold_only("Neg", infer, eval),
+    OpDef::fold_only("Reciprocal", infer, eval),
+    OpDef::fold_only("Sqrt", infer, eval),
+];
+
+/// A function of one element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unary {
+    /// The magnitude.
+    Abs,
+    /// The next integer above.
+    Ceil,
+    /// The exponential.
+    Exp,
+    /// The next integer below.
+    Floor,
+    /// The negative.
+    Neg,
+    /// One over it.
+    Reciprocal,
+    /// It or 0, whichever is larger.
+    Relu,
+    /// The logistic function.
+    Sigmoid,
+    /// The square root.
+    Sqrt,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Unary {
+    /// Checks the call.
+    pub fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
+        let x = call.arg(0)?;
+        let unary = match call.node.op.as_str() {
+            "Abs" => Self::Abs,
+            "Ceil" => Self::Ceil,
+            "Exp" => Self::Exp,
+            "Floor" => Self::Floor,
+            "Neg" => Self::Neg,
+            "Reciprocal" => Self::Reciprocal,
+            "Relu" => Self::Relu,
+            "Sigmoid" => Self::Sigmoid,
+            "Sqrt" => Self::Sqrt,
+            "Tanh" => Self::Tanh,
+            other => return Err(call.error(format!("'{other}' is no function of one element"))),
+        };
+        if !x.dtype.is_float() && !matches!(unary, Self::Abs | Self::Neg | Self::Relu) {
+            return Err(call.error(format!("its input has the type {}; floats are expected", x.dtype)));
+        }
+        Ok(unary)
+    }
+
+    /// The function.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Self::Abs => x.abs(),
+            Self::Ceil => x.ceil(),
+            Self::Exp => x.exp(),
+            Self::Floor => x.floor(),
+            Self::Neg => -x,
+            Self::Reciprocal => x.recip(),
+            Self::Relu => x.max(0.0),
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Sqrt => x.sqrt(),
+            Self::Tanh => x.tanh(),
+        }
+    }
+}
+
+fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
+    Unary::parse(call)?;
+    same_as_input(call)
+}
+
+fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
+    let unary = Unary::parse(call)?;
+    let x = call.arg(0)?;
+    let tensor = call.constant(x)?;
+    let shape = x.shape.to_vec();
+    match tensor.ints() {
+        Some(ints) => {
+            let apply = |x: &i64| match unary {
+                Unary::Abs => x.saturating_abs(),
+                Unary::Neg => x.saturating_neg(),
+                _ => (*x).max(0),
+            };
+            let out = ints.iter().map(apply).collect();
+            call.result(x.dtype, shape, TensorData::I64(out)).map(|t| vec![t])
+        }
+        None => {
+            let out = call.floats(0)?.iter().map(|x| unary.apply(f64::from(*x)) as f32).collect();
+            call.float_result(shape, out)
+        }
+    }
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let (input, out) = (lw.input_val(call, 0)?, lw.result(call)?);
+    let name = &call.node.name;
+    match Unary::parse(call)? {
+        Unary::Relu => lw.activate(name, &input, Activation::Relu, out),
+        Unary::Sigmoid => lw.table(name, &input, ("sigmoid", &|x| 1.0 / (1.0 + libm::exp(-x))), out),
+        Unary::Tanh => lw.table(name, &input, ("tanh", &libm::tanh), out),
+        Unary::Abs
+        | Unary::Ceil
+        | Unary::Exp
+        | Unary::Floor
+        | Unary::Neg
+        | Unary::Reciprocal
+        | Unary::Sqrt => Err(call.error("is computed from the model's inputs; a constant is expected")),
+    }
+}

@@ -1,0 +1,124 @@
+//! From an imported graph to one that can be lowered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hs_ir::{Graph, Grid, Names, Node, Tensor, Value, ValueId};
+
+use crate::diagnostic::Diagnostics;
+use crate::ops::Call;
+
+mod affine;
+mod check;
+mod dead;
+mod dense;
+mod fold;
+mod fuse;
+mod identity;
+mod padding;
+
+/// A rewrite of the whole graph that keeps what it computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// Its name.
+    pub name: &'static str,
+    /// Runs it. On errors, all that were found.
+    pub run: fn(&mut Graph) -> Result<(), Diagnostics>,
+}
+
+/// The passes of [`normalise`], in order.
+pub const PIPELINE: &[Pass] = &[
+    // First, so that nothing is said about nodes that no output needs.
+    Pass { name: "dead", run: dead::run },
+    // Shapes, constants, and which operators are supported. All later passes know every shape.
+    Pass { name: "fold", run: fold::run },
+    Pass { name: "identity", run: identity::run },
+    Pass { name: "affine", run: affine::run },
+    Pass { name: "dense", run: dense::run },
+    // Needs Affine and Dense.
+    Pass { name: "fuse", run: fuse::run },
+    Pass { name: "padding", run: padding::run },
+    // What fusion left without effect.
+    Pass { name: "identity", run: identity::run },
+    Pass { name: "dead", run: dead::run },
+    Pass { name: "check", run: check::run },
+];
+
+/// A graph that can be lowered: every shape known with batch 1, constants folded, only operators that lower, verified.
+/// Its `Gemm`s and constant `MatMul`s are `hypersonic::Dense`, its batch normalisations and arithmetic with channel
+/// constants are `hypersonic::Affine` or folded into the layer in front.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NormalGraph(Graph);
+
+impl NormalGraph {
+    /// Takes `graph` as it is, if it can be lowered as it is.
+    pub fn check(mut graph: Graph) -> Result<Self, Diagnostics> {
+        check::run(&mut graph)?;
+        graph.compact();
+        Ok(Self(graph))
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.0
+    }
+
+    /// The graph, to be changed.
+    pub fn into_graph(self) -> Graph {
+        self.0
+    }
+
+    /// The shape of `id`; every shape is known.
+    pub fn shape(&self, id: ValueId) -> &[usize] {
+        self.0.shape(id).unwrap_or_default()
+    }
+
+    /// A node of the graph with its operands, to parse its operator from.
+    pub fn call<'a>(&'a self, node: &'a Node) -> Call<'a> {
+        // Every type and shape is known, so that this is never the empty call.
+        Call::of(&self.0, node).unwrap_or_else(|| Call { node, args: Vec::new() })
+    }
+}
+
+/// Runs the [`PIPELINE`]. Errors name every node that cannot be compiled, as far as the pass that finds them sees.
+pub fn normalise(mut graph: Graph) -> Result<NormalGraph, Diagnostics> {
+    for pass in PIPELINE {
+        (pass.run)(&mut graph)?;
+        debug_assert_eq!(graph.verify(), Ok(()), "after the pass '{}'", pass.name);
+    }
+    graph.compact();
+    Ok(NormalGraph(graph))
+}
+
+/// Adds constants under fresh names.
+struct Constants {
+    names: Names,
+}
+
+impl Constants {
+    fn new(graph: &Graph) -> Self {
+        Self { names: Names::of_values(graph) }
+    }
+
+    fn add(&mut self, graph: &mut Graph, name: &str, tensor: Tensor, grid: Option<Arc<Grid>>) -> ValueId {
+        let name = self.names.fresh(name);
+        graph.add_value(Value { grid, ..Value::constant(name, tensor) })
+    }
+}
+
+/// Appends the sources of a node that `node` takes over.
+fn absorb(node: &mut Node, sources: Vec<String>) {
+    for source in sources {
+        if !node.sources.contains(&source) {
+            node.sources.push(source);
+        }
+    }
+}
+
+/// Drops the nodes marked in `dead`.
+fn drop_marked(graph: &mut Graph, dead: &[bool]) {
+    graph.retain_nodes(|index, _| !dead.get(index).copied().unwrap_or(false));
+}
+
+/// A replacement of values by others, applied at once.
+type Substitution = HashMap<ValueId, ValueId>;

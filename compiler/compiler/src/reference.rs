@@ -1,0 +1,79 @@
+//! The float reference: runs a graph operator by operator.
+
+use std::sync::Arc;
+
+use hs_ir::{Graph, Tensor, ValueId};
+
+use crate::diagnostic::Diagnostic;
+use crate::ops::{self, Arg, Call};
+
+/// Every value of one run.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    values: Vec<Option<Arc<Tensor>>>,
+}
+
+impl Evaluation {
+    /// The elements of `id`.
+    pub fn get(&self, id: ValueId) -> Option<&Tensor> {
+        self.values.get(id.index())?.as_deref()
+    }
+}
+
+/// The outputs of `graph` for `inputs`, in the model's order.
+pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic> {
+    let run = eval_all(graph, inputs)?;
+    let output = |id: &ValueId| {
+        let name = &graph.value(*id).name;
+        run.get(*id).cloned().ok_or_else(|| Diagnostic::error(format!("nothing computes the output '{name}'")))
+    };
+    graph.outputs.iter().map(output).collect()
+}
+
+/// Every value of `graph` for `inputs`, in the model's order. Works on imported and on normalised graphs. Shapes follow
+/// from those of `inputs`, which must be the declared ones where those are known.
+pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnostic> {
+    if inputs.len() != graph.inputs.len() {
+        let (expected, found) = (graph.inputs.len(), inputs.len());
+        return Err(Diagnostic::error(format!("the model has {expected} inputs, but {found} were given")));
+    }
+    let mut values: Vec<Option<Arc<Tensor>>> = graph.values.iter().map(|v| v.constant.clone()).collect();
+    for (id, tensor) in graph.inputs.iter().zip(inputs) {
+        let declared = graph.value(*id);
+        if declared.shape.as_deref().is_some_and(|s| s != tensor.shape()) {
+            let (name, shape) = (&declared.name, declared.shape.as_deref().unwrap_or_default());
+            let message = format!("the input '{name}' has the shape {shape:?}, but {:?} was given", tensor.shape());
+            return Err(Diagnostic::error(message));
+        }
+        values[id.index()] = Some(Arc::new(tensor.clone()));
+    }
+    for node in &graph.nodes {
+        let op = ops::find(node).ok_or_else(|| ops::unsupported(node))?;
+        let mut args = Vec::with_capacity(node.inputs.len());
+        for id in &node.inputs {
+            args.push(match id {
+                None => None,
+                Some(id) => {
+                    let (value, tensor) = (graph.value(*id), values[id.index()].as_deref());
+                    let tensor = tensor.ok_or_else(|| {
+                        Diagnostic::error(format!("nothing computes its input '{}'", value.name)).at_node(node)
+                    })?;
+                    Some(Arg {
+                        name: &value.name,
+                        dtype: tensor.dtype(),
+                        shape: tensor.shape(),
+                        tensor: Some(tensor),
+                        grid: value.grid.as_deref(),
+                    })
+                }
+            });
+        }
+        let results = (op.eval)(&Call { node, args })?;
+        for (id, tensor) in node.outputs.iter().zip(results) {
+            if let Some(id) = id {
+                values[id.index()] = Some(Arc::new(tensor));
+            }
+        }
+    }
+    Ok(Evaluation { values })
+}
