@@ -24,8 +24,8 @@ demo: setup ## compile, simulate and check two models trained on handwritten dig
 	@cargo build --release --locked --quiet --bin hypersonic
 	@$(ENV); for model in mlp cnn; do \
 	  base=$(FIXTURES)/torch_legacy-digits_$$model; \
-	  $(TARGET)/release/hypersonic compile $$base.onnx --precision 'fixed<16,6>' -o target/demo/digits_$$model --force; \
-	  $(TARGET)/release/hypersonic check target/demo/digits_$$model --model $$base.onnx \
+	  echo; \
+	  $(TARGET)/release/hypersonic check $$base.onnx --precision 'fixed<16,6>' --output target/demo/digits_$$model --force \
 	    --input $$base.x.npy --labels $$base.labels.npy; \
 	done
 
