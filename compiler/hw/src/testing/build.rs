@@ -197,7 +197,7 @@ impl Builder<'_> {
     pub(super) fn width(&mut self) -> u32 {
         let max = i64::from(self.config.max_width);
         let n = match self.rng.size(0..=9) {
-            0 => self.rng.int(1..=max.min(3)),
+            0 if self.rng.chance(60) => self.rng.int(1..=max.min(3)),
             1 | 2 => self.rng.int(1..=max),
             3 => max,
             _ => self.rng.int(max.min(3)..=max.min(18)),
@@ -227,7 +227,9 @@ impl Builder<'_> {
 
     /// A type for values in `near`: often it holds them all, often it is a little too small.
     pub(super) fn ty(&mut self, near: Interval) -> Type {
-        let signed = if near.lo < 0 { self.rng.chance(85) } else { self.rng.chance(25) };
+        // An unsigned type for mostly negative values would leave nothing of them.
+        let negative = if near.hi <= near.lo.unsigned_abs() as i128 { 98 } else { 80 };
+        let signed = self.rng.chance(if near.lo < 0 { negative } else { 25 });
         let bits = |v: i128| 128 - (if v < 0 { !v } else { v }).leading_zeros() as i32;
         let needed = bits(near.lo).max(bits(near.hi)).max(1) - near.frac + i32::from(signed);
         let slack = match self.rng.size(0..=9) {

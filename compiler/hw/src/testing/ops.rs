@@ -93,7 +93,8 @@ impl Builder<'_> {
         let shape = self.node(a).shape.clone();
         let alike: Vec<ValueId> =
             self.tensors().into_iter().filter(|b| self.node(*b).shape == shape).collect();
-        let b = if self.rng.chance(25) { self.constant(&shape)? } else { *self.rng.pick(&alike) };
+        let alone = alike.len() == 1 && self.rng.chance(80);
+        let b = if alone || self.rng.chance(25) { self.constant(&shape)? } else { *self.rng.pick(&alike) };
         const ALL: [BinaryOp; 5] =
             [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Max, BinaryOp::Min];
         let op = *self.rng.pick(&ALL);
@@ -137,9 +138,8 @@ impl Builder<'_> {
 
     pub(super) fn table(&mut self, x: ValueId) -> Made {
         let lut = self.lut(self.range(x), self.config.max_width)?;
-        let entries = lut.entries.data.iter().map(|e| i128::from(*e));
-        let (lo, hi) = (entries.clone().min()?, entries.max()?);
-        let ty = self.ty(Interval::new(lo, hi, lut.entries.format.frac()));
+        let near = Self::entry_range(&lut)?;
+        let ty = self.ty(near);
         self.push(Op::Table(lut), vec![x], self.node(x).shape.clone(), ty)
     }
 
@@ -183,22 +183,32 @@ impl Builder<'_> {
     pub(super) fn softmax(&mut self, x: ValueId) -> Made {
         let (shape, xf, xr) = (self.node(x).shape.clone(), self.node(x).format(), self.range(x));
         let n = self.node(x).channels();
+        if n == 1 && self.rng.chance(80) {
+            return None;
+        }
         let (kind, arg) = if self.rng.chance(50) {
             xf.sub(xf).ok()?;
             (SoftmaxKind::Stable, Interval::new(0, xr.hi - xr.lo, xr.frac))
         } else {
             (SoftmaxKind::Latency, xr)
         };
-        let delta = self.ty(arg);
+        let delta = self.inner_ty(arg);
         let exp = self.lut(arg.cast(&delta).0, 18)?;
-        let exp_ty = self.ty(exp.entries.format.interval());
-        let sum_range = range::pool_sum(exp_ty.format.interval(), n)?;
-        let sum = self.accum(exp_ty.format, None, sum_range, n, false)?;
-        let inv_in = self.ty(sum.format().interval());
-        let inv = self.lut(inv_in.format.interval(), 18)?;
-        let inv_ty = self.ty(inv.entries.format.interval());
-        let product = exp_ty.format.mul(inv_ty.format).ok()?;
-        let ty = self.ty(product.interval());
+        let entries = Self::entry_range(&exp)?;
+        let exp_ty = self.inner_ty(entries);
+        let e = entries.cast(&exp_ty).0;
+        let all = range::pool_sum(exp_ty.format.interval(), n)?;
+        let sum = self.accum(exp_ty.format, None, all, n, false)?;
+        let sums = match &sum {
+            Accum::Exact(_) => range::pool_sum(e, n)?,
+            Accum::Stepwise { ty, .. } => ty.format.interval(),
+        };
+        let inv_in = self.inner_ty(sums);
+        let inv = self.lut(sums.cast(&inv_in).0, 18)?;
+        let entries = Self::entry_range(&inv)?;
+        let inv_ty = self.inner_ty(entries);
+        exp_ty.format.mul(inv_ty.format).ok()?;
+        let ty = self.inner_ty(e.mul(entries.cast(&inv_ty).0)?);
         let op = Op::Softmax(Softmax { kind, delta, exp, exp_ty, sum, inv_in, inv, inv_ty });
         self.push(op, vec![x], shape, ty)
     }

@@ -1,9 +1,9 @@
 //! Random activations, accumulators, windows and tables.
 
-use hs_fixed::{Format, Interval, Overflow};
+use hs_fixed::{Format, Interval, Overflow, Type};
 
 use super::build::Builder;
-use crate::{Accum, Act, Index, Lut, Order, Window};
+use crate::{Accum, Act, Codes, Index, Lut, Order, Window};
 
 /// Widest accumulator that is asked for; some room stays for acts.
 const WIDEST: u32 = 120;
@@ -103,9 +103,42 @@ impl Builder<'_> {
         Some((windows, out))
     }
 
+    /// Entries of a table: mostly a spread over the whole format, often in order.
+    fn entries(&mut self, format: Format, n: usize) -> Codes {
+        if self.rng.chance(20) {
+            return self.codes(format, n);
+        }
+        let mut data: Vec<i64> = (0..n).map(|_| self.rng.wide(format.min()..=format.max()) as i64).collect();
+        match self.rng.size(0..=2) {
+            0 => data.sort_unstable(),
+            1 => data.sort_unstable_by_key(|v| std::cmp::Reverse(*v)),
+            _ => {}
+        }
+        Codes::new(format, data)
+    }
+
+    /// A type for values in `near` that keeps most of them, for the inside of an op.
+    pub(super) fn inner_ty(&mut self, near: Interval) -> Type {
+        if self.rng.chance(20) {
+            return self.ty(near);
+        }
+        let signed = near.lo < 0 || self.rng.chance(25);
+        let held = near.format().map_or(near.frac, |f| f.int() + i32::from(signed && !f.is_signed()));
+        let width = self.width().max(4).min(self.config.max_width);
+        let slack = self.rng.int(-1..=1) as i32;
+        let format = self.format(signed, width, held + slack);
+        self.modes(format)
+    }
+
+    /// Range of a table's entries.
+    pub(super) fn entry_range(lut: &Lut) -> Option<Interval> {
+        let codes = || lut.entries.data.iter().map(|e| i128::from(*e));
+        Some(Interval::new(codes().min()?, codes().max()?, lut.entries.format.frac()))
+    }
+
     /// A table for codes in `x`, at most `width` bits wide. Its positions cover the range, more or less.
     pub(super) fn lut(&mut self, x: Interval, width: u32) -> Option<Lut> {
-        let n = if self.rng.chance(60) { 1 << self.rng.size(1..=5) } else { self.rng.size(2..=24) };
+        let n = if self.rng.chance(60) { 1 << self.rng.size(2..=5) } else { self.rng.size(2..=24) };
         let mul = match self.rng.size(0..=9) {
             0 => -1,
             1 | 2 => self.rng.int(-4000..=4000),
@@ -114,16 +147,16 @@ impl Builder<'_> {
         let (a, b) = (x.lo * i128::from(mul), x.hi * i128::from(mul));
         let (lo, hi) = (a.min(b), a.max(b));
         let span = 128 - (hi - lo).leading_zeros() as i32;
-        let interpolate = self.rng.chance(35);
-        let shift = span - (n as i32).ilog2() as i32 + self.rng.int(-2..=2) as i32;
-        let shift = if interpolate { shift.clamp(0, 30) } else { shift.clamp(-8, 62) };
+        let shift = span - (n as i32).ilog2() as i32 + self.rng.int(-2..=1) as i32;
+        let interpolate = shift <= 30 && self.rng.chance(40);
+        let shift = if interpolate { shift.max(0) } else { shift.clamp(-8, 62) };
         let origin = if shift >= 0 { lo >> shift } else { lo << -shift };
         let limit = 1i128 << 61;
         let offset = (-origin).clamp(-limit, limit) as i64 + self.rng.int(-1..=1);
         let room = WIDEST - 1 - if interpolate { shift as u32 } else { 0 };
         let format = self.constant_format(width.min(room));
         let index = Index { mul, shift, toward_zero: !interpolate && self.rng.chance(30), offset };
-        let lut = Lut { index, entries: self.codes(format, n), interpolate };
+        let lut = Lut { index, entries: self.entries(format, n), interpolate };
         lut.format().ok()?;
         Some(lut)
     }

@@ -22,6 +22,25 @@ fn random_programs_verify_and_stay_in_their_ranges() {
     }
 }
 
+/// A Program whose values are always the same tells two backends apart by luck only.
+#[test]
+fn most_values_vary() {
+    let (mut all, mut constant) = (0, 0);
+    for seed in 0..1000 {
+        let p = random_program(seed, &Config::default());
+        let rows: Vec<_> = random_inputs(&p, seed, 12).iter().map(|row| interp::trace(&p, row)).collect();
+        for (i, node) in p.nodes.iter().enumerate() {
+            if !matches!(node.op, Op::Const(_) | Op::Input { .. } | Op::Output { .. }) {
+                let codes: BTreeSet<i128> =
+                    rows.iter().flat_map(|values| values[i].iter().copied()).collect();
+                all += 1;
+                constant += usize::from(codes.len() == 1);
+            }
+        }
+    }
+    assert!(constant * 100 < all * 20, "{constant} of {all} computed tensors are constant");
+}
+
 fn accum(a: &Accum) -> &'static str {
     match a {
         Accum::Exact(_) => "exact",
@@ -220,7 +239,6 @@ fn shrinks_what_a_backend_gets_wrong() {
             && random_inputs(p, 0, 20).iter().any(|row| interp::run(p, row) != interp::run(&truncated, row))
     };
     shrunk(20, wrong, |p| {
-        assert_eq!(p.nodes.len(), 3, "{p}");
-        assert!(p.nodes[1].len() <= 2, "{p}");
+        assert!(p.nodes.len() <= 4 && p.nodes[1].len() <= 8, "{p}");
     });
 }
