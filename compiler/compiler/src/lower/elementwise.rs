@@ -94,6 +94,65 @@ impl Lowerer<'_> {
         self.finish(exact, v, |hw| like.with(hw))
     }
 
+    /// Pushes the concatenation of `inputs` along ONNX axis `axis` (without the batch axis).
+    pub fn concat(&mut self, name: &str, inputs: &[ValueId], axis: usize, v: ValueId) -> Result<(), Diagnostic> {
+        let mut first = None;
+        for id in inputs.iter().filter(|v| self.graph.constant(**v).is_none()) {
+            first = Some(self.val(*id)?);
+            break;
+        }
+        let Some(first) = first else { return Err(Diagnostic::error("concatenates constants only")) };
+        let first = self.plain(&first)?;
+        let (perm, onnx) = (first.perm.clone(), self.shape(v)?);
+        let mut parts = Vec::with_capacity(inputs.len());
+        for (i, id) in inputs.iter().enumerate() {
+            if self.graph.constant(*id).is_some() {
+                let shape = self.shape(*id)?;
+                parts.push(self.loose_constant(&format!("{name}/constant{i}"), *id, shape, &perm)?);
+            } else {
+                let val = self.val(*id)?;
+                parts.push(self.demand(&val, &perm)?);
+            }
+        }
+        let range = |lw: &Self, hw: &HwId| lw.range(*hw);
+        let mut exact = range(self, &parts[0]);
+        for hw in &parts[1..] {
+            exact = exact.union(range(self, hw)).ok_or_else(|| super::too_wide("the union of its inputs"))?;
+        }
+        // One format for all, exact where it is not wider than a tensor may be.
+        let mut format = self.node(parts[0]).format();
+        for hw in &parts[1..] {
+            format = format
+                .union(self.node(*hw).format())
+                .map_err(|_| super::too_wide("the union of its inputs"))?;
+        }
+        let ty = if format.width() <= 63 { plain(format) } else { self.result_type(v, exact)? };
+        let shape = perm.iter().map(|a| onnx[*a]).collect();
+        let at = perm.iter().position(|a| *a == axis).ok_or_else(|| Diagnostic::error("no such axis"))?;
+        let id = self.push(name, Op::Concat { axis: at }, parts, shape, ty)?;
+        self.bind(v, Val::plain(id, onnx, perm));
+        Ok(())
+    }
+
+    /// Pushes zeros before and behind each ONNX axis (without the batch axis).
+    pub fn pad(
+        &mut self,
+        name: &str,
+        input: &Val,
+        pads: &[(usize, usize)],
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let val = self.plain(input)?;
+        let before: Vec<usize> = val.perm.iter().map(|a| pads[*a].0).collect();
+        let after: Vec<usize> = val.perm.iter().map(|a| pads[*a].1).collect();
+        let from = self.node(val.hw);
+        let ty = plain(from.format());
+        let shape = from.shape.iter().zip(before.iter().zip(&after)).map(|(n, (b, a))| n + b + a).collect();
+        let id = self.push(name, Op::Pad { before, after }, vec![val.hw], shape, ty)?;
+        self.bind(v, Val::plain(id, self.shape(v)?, val.perm));
+        Ok(())
+    }
+
     /// `val` without a pending reshape.
     pub(crate) fn plain(&mut self, val: &Val) -> Result<Val, Diagnostic> {
         if val.is_plain() {

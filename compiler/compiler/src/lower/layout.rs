@@ -3,7 +3,6 @@
 //! A lowered value remembers how its hardware axes map to ONNX's, so Transpose costs nothing and Reshape nothing
 //! until somebody needs the other order. What cannot be expressed becomes a `permute` or `reshape` node.
 
-use hs_fixed::{Overflow, Type};
 use hs_hw::{Op, ValueId as HwId};
 use hs_ir::ValueId;
 
@@ -31,6 +30,11 @@ impl Val {
     pub fn plain(hw: HwId, shape: Vec<usize>, perm: Vec<usize>) -> Self {
         let origin = identity(shape.len());
         Self { hw, base: shape.clone(), perm, shape, origin }
+    }
+
+    /// Node `hw` as a permutation of `base`, seen under the shape `shape`.
+    pub fn viewed(hw: HwId, base: Vec<usize>, perm: Vec<usize>, shape: Vec<usize>) -> Self {
+        Self { shape, ..Self::plain(hw, base, perm) }
     }
 
     /// The value that node `hw` makes of this one element by element.
@@ -309,8 +313,33 @@ impl Lowerer<'_> {
         let codes = constants::codes("constant", &spread, self.constant_choice(Some(v)))?;
         let len: usize = shape.iter().product();
         let data: Vec<i64> = (0..len).map(|i| codes.broadcast(i, channels) as i64).collect();
-        let ty = Type::new(codes.format, hs_fixed::Rounding::Trn, Overflow::WRAP);
-        self.push(name, Op::Const(hs_hw::Codes::new(codes.format, data)), vec![], shape, ty)
+        self.push_constant(name, codes.format, data, shape)
+    }
+
+    /// The constant `v`, of ONNX shape `shape`, as a tensor node in the axis order `perm`.
+    pub(crate) fn loose_constant(
+        &mut self,
+        name: &str,
+        v: ValueId,
+        shape: Vec<usize>,
+        perm: &[usize],
+    ) -> Result<HwId, Diagnostic> {
+        let tensor = self.graph.constant(v).cloned().ok_or_else(|| Diagnostic::error("not a constant"))?;
+        let values = tensor.to_f64();
+        let ordered: Vec<f64> = onnx_order(&shape, perm).into_iter().map(|i| values[i]).collect();
+        let codes = constants::codes("constant", &ordered, self.constant_choice(Some(v)))?;
+        self.push_constant(name, codes.format, codes.data.to_vec(), hw_shape(permuted(&shape, perm)))
+    }
+
+    fn push_constant(
+        &mut self,
+        name: &str,
+        format: hs_fixed::Format,
+        data: Vec<i64>,
+        shape: Vec<usize>,
+    ) -> Result<HwId, Diagnostic> {
+        let op = Op::Const(hs_hw::Codes::new(format, data));
+        self.push(name, op, vec![], shape, super::types::plain(format))
     }
 }
 

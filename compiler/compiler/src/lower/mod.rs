@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    ops,
+    ops::{self, Call},
     passes::NormalGraph,
 };
 pub use layout::Val;
@@ -217,6 +217,19 @@ impl<'a> Lowerer<'a> {
         self.vals[v.index()].as_ref().map(|val| self.fresh(val)).ok_or_else(|| {
             Diagnostic::error(format!("'{}' is constant where an activation is expected", self.graph.value(v).name))
         })
+    }
+
+    /// The lowered form of operand `index` of `call`.
+    pub fn input_val(&self, call: &Call<'_>, index: usize) -> Result<Val, Diagnostic> {
+        match call.node.input(index) {
+            Some(v) => self.val(v),
+            None => Err(call.error(format!("lacks its input {index}"))),
+        }
+    }
+
+    /// The graph value that `call` yields.
+    pub fn result(&self, call: &Call<'_>) -> Result<ValueId, Diagnostic> {
+        call.node.output(0).ok_or_else(|| call.error("has no output"))
     }
 
     /// Makes `val` the lowered form of `v`.
