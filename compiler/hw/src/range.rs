@@ -255,9 +255,16 @@ fn average(a: &Average, x: Interval, count: usize) -> Option<Interval> {
     }
 }
 
+/// Range of the exponentials e of a softmax.
+pub fn softmax_exp(s: &Softmax) -> Option<Interval> {
+    looked_up(&s.exp, s.delta.format, &s.exp_ty)
+}
+
+fn looked_up(lut: &Lut, input: Format, ty: &Type) -> Option<Interval> {
+    Some(cast(lut_range(lut, input.interval())?, ty))
+}
+
 fn softmax(s: &Softmax, node: &Node) -> Option<Interval> {
-    let value = |lut: &Lut, input: Format, ty: &Type| Some(cast(lut_range(lut, input.interval())?, ty));
-    let e = value(&s.exp, s.delta.format, &s.exp_ty)?;
-    let r = value(&s.inv, s.inv_in.format, &s.inv_ty)?;
-    Some(cast(e.mul(r)?, &node.ty))
+    let r = looked_up(&s.inv, s.inv_in.format, &s.inv_ty)?;
+    Some(cast(softmax_exp(s)?.mul(r)?, &node.ty))
 }

@@ -435,7 +435,10 @@ fn softmax(s: &Softmax, x: &Node) -> Check {
     table(&s.inv, s.inv_in.format)?;
     accum(&s.sum, s.exp_ty.format, None, x.channels())?;
     match &s.sum {
-        Accum::Exact(f) => holds(*f, range::pool_sum(s.exp_ty.format.interval(), x.channels()), "the sum")?,
+        Accum::Exact(f) => {
+            let sum = range::softmax_exp(s).and_then(|e| range::pool_sum(e, x.channels()));
+            holds(*f, sum, "the sum")?;
+        }
         Accum::Stepwise { product, .. } => {
             ensure!(product.is_none(), "softmax has no products to cast in its sum");
         }

@@ -10,6 +10,8 @@ use crate::diagnostic::Diagnostic;
 pub const DEFAULT_WIDTH: u32 = 16;
 /// Integer bits of inputs and results when nothing is said.
 pub const DEFAULT_INT: i32 = 6;
+/// Bits of constants that a model with quantisers leaves in float: the wider operand of a DSP, less a sign.
+const UNQUANTISED_WIDTH: u32 = 26;
 /// Widest exact result that is kept when the model brings its own quantisers.
 const WIDEST_EXACT: u32 = 48;
 
@@ -32,6 +34,7 @@ impl<'a> Lowerer<'a> {
         }
         match self.options.precision {
             Some(ty) if self.options.ranges.is_none() => Choice::Given(ty),
+            None if self.quantised => Choice::Fit(UNQUANTISED_WIDTH),
             _ => Choice::Fit(self.width()),
         }
     }
