@@ -25,7 +25,9 @@ pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic>
     let run = eval_all(graph, inputs)?;
     let output = |id: &ValueId| {
         let name = &graph.value(*id).name;
-        run.get(*id).cloned().ok_or_else(|| Diagnostic::error(format!("nothing computes the output '{name}'")))
+        run.get(*id)
+            .cloned()
+            .ok_or_else(|| Diagnostic::error(format!("nothing computes the output '{name}'")))
     };
     graph.outputs.iter().map(output).collect()
 }
@@ -42,7 +44,8 @@ pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnost
         let declared = graph.value(*id);
         if declared.shape.as_deref().is_some_and(|s| s != tensor.shape()) {
             let (name, shape) = (&declared.name, declared.shape.as_deref().unwrap_or_default());
-            let message = format!("the input '{name}' has the shape {shape:?}, but {:?} was given", tensor.shape());
+            let message =
+                format!("the input '{name}' has the shape {shape:?}, but {:?} was given", tensor.shape());
             return Err(Diagnostic::error(message));
         }
         values[id.index()] = Some(Arc::new(tensor.clone()));
@@ -56,7 +59,8 @@ pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnost
                 Some(id) => {
                     let (value, tensor) = (graph.value(*id), values[id.index()].as_deref());
                     let tensor = tensor.ok_or_else(|| {
-                        Diagnostic::error(format!("nothing computes its input '{}'", value.name)).at_node(node)
+                        Diagnostic::error(format!("nothing computes its input '{}'", value.name))
+                            .at_node(node)
                     })?;
                     Some(Arg {
                         name: &value.name,

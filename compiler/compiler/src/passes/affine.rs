@@ -23,7 +23,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];
     let mut scalings: Vec<Option<Scaling>> = vec![None; graph.nodes.len()];
-    for index in 0..graph.nodes.len() {
+    for (index, dead) in dead.iter_mut().enumerate() {
         let Some(mut scaling) = recognise(graph, index) else { continue };
         let before = uses
             .producer(scaling.x)
@@ -39,7 +39,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
             if let Some(y) = graph.nodes[first].output(0) {
                 uses.set_producer(y, first);
             }
-            dead[index] = true;
+            *dead = true;
             (at, scaling) = (first, both);
         }
         scalings[at] = Some(scaling);

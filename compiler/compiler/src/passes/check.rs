@@ -14,7 +14,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
     for id in &graph.inputs {
         let value = graph.value(*id);
         if value.dtype.is_none() || value.shape.is_none() {
-            errors.push(Diagnostic::error(format!("the graph's input '{}' has no type or shape", value.name)));
+            errors
+                .push(Diagnostic::error(format!("the graph's input '{}' has no type or shape", value.name)));
         }
     }
     for index in 0..graph.nodes.len() {
@@ -40,7 +41,8 @@ fn step(graph: &mut Graph, index: usize) -> Result<(), Option<Diagnostic>> {
     }
     let results = fold::infer(op, &call, graph)?;
     if let Some(result) = results.iter().find(|r| !r.dtype.is_float()) {
-        let error = call.error(format!("computes {} from the model's inputs; floats are expected", result.dtype));
+        let error =
+            call.error(format!("computes {} from the model's inputs; floats are expected", result.dtype));
         return Err(Some(error.help("export the model with float inputs and float arithmetic")));
     }
     for (id, result) in graph.nodes[index].outputs.clone().into_iter().zip(results) {

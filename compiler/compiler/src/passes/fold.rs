@@ -85,18 +85,23 @@ pub(super) fn infer(op: &OpDef, call: &Call<'_>, graph: &Graph) -> Result<Vec<In
             return Err(call.error(format!("its output {index} is not supported")));
         };
         if element_count(&result.shape).is_none_or(|n| n > MAX_ELEMENTS) {
-            return Err(call.error(format!("its result has the shape {:?}, which is too large", result.shape)));
+            return Err(
+                call.error(format!("its result has the shape {:?}, which is too large", result.shape))
+            );
         }
         let value = graph.value(*id);
         if let Some(declared) = &value.shape
-            && (declared.len() != result.shape.len() || declared.iter().zip(&result.shape).skip(1).any(|(a, b)| a != b))
+            && (declared.len() != result.shape.len()
+                || declared.iter().zip(&result.shape).skip(1).any(|(a, b)| a != b))
         {
             return Err(call
                 .error(format!(
                     "computes the shape {:?} for '{}', which the model declares as {declared:?}",
                     result.shape, value.name
                 ))
-                .help("the model contradicts itself: export it again, or correct the output's declared shape"));
+                .help(
+                    "the model contradicts itself: export it again, or correct the output's declared shape",
+                ));
         }
     }
     Ok(results)
@@ -137,7 +142,11 @@ fn grid(call: &Call<'_>) -> Result<Option<Grid>, Diagnostic> {
         }
         ("Squeeze", Some(axis)) => {
             let axes = Reshape::parse(call)?.axes;
-            if axes.contains(&axis) { None } else { moved(Some(axis - axes.iter().filter(|a| **a < axis).count())) }
+            if axes.contains(&axis) {
+                None
+            } else {
+                moved(Some(axis - axes.iter().filter(|a| **a < axis).count()))
+            }
         }
         _ => None,
     })

@@ -14,7 +14,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
     let mut uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];
-    for index in 0..graph.nodes.len() {
+    for (index, dead) in dead.iter_mut().enumerate() {
         let Some(scaling) = scaling(graph, index) else { continue };
         let Some((layer, last)) = layer_in_front(graph, &uses, index, &scaling) else { continue };
         if !fold(graph, layer, &scaling, &mut constants) {
@@ -26,7 +26,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
         if let Some(y) = graph.nodes[last].output(0) {
             uses.set_producer(y, last);
         }
-        dead[index] = true;
+        *dead = true;
     }
     drop_marked(graph, &dead);
     Ok(())

@@ -13,15 +13,19 @@ use crate::ops::{Call, INTERNAL_DOMAIN};
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
     let uses = Uses::of(graph);
-    let mut producer: Vec<_> = (0..graph.values.len()).map(|v| uses.producer(hs_ir::ValueId::new(v))).collect();
-    let mut is_output: Vec<_> = (0..graph.values.len()).map(|v| uses.is_output(hs_ir::ValueId::new(v))).collect();
+    let mut producer: Vec<_> =
+        (0..graph.values.len()).map(|v| uses.producer(hs_ir::ValueId::new(v))).collect();
+    let mut is_output: Vec<_> =
+        (0..graph.values.len()).map(|v| uses.is_output(hs_ir::ValueId::new(v))).collect();
     let mut map = Substitution::new();
     let mut dead = vec![false; graph.nodes.len()];
-    for index in 0..graph.nodes.len() {
+    for (index, dead) in dead.iter_mut().enumerate() {
         if !does_nothing(graph, index) {
             continue;
         }
-        let (Some(x), Some(y)) = (graph.nodes[index].input(0), graph.nodes[index].output(0)) else { continue };
+        let (Some(x), Some(y)) = (graph.nodes[index].input(0), graph.nodes[index].output(0)) else {
+            continue;
+        };
         // Where the operand went, when the node that computed it was itself removed or renamed.
         let mut x = x;
         while let Some(next) = map.get(&x) {
@@ -44,7 +48,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
             graph.nodes[index].inputs.truncate(1);
             continue;
         }
-        dead[index] = true;
+        *dead = true;
         let sources = std::mem::take(&mut graph.nodes[index].sources);
         let kept = map.get(&x).copied().unwrap_or(x);
         if let Some(from) = producer[kept.index()] {
@@ -71,7 +75,9 @@ fn does_nothing(graph: &Graph, index: usize) -> bool {
     }
     match node.op.as_str() {
         "Identity" | "Dropout" => true,
-        "Cast" | "CastLike" => Cast::parse(&call).is_ok_and(|c| c.from == c.to || c.from.is_float() && c.to.is_float()),
+        "Cast" | "CastLike" => {
+            Cast::parse(&call).is_ok_and(|c| c.from == c.to || c.from.is_float() && c.to.is_float())
+        }
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => shapes().is_some_and(|(x, y)| x == y),
         "Transpose" => Transpose::parse(&call).is_ok_and(|t| t.perm.iter().enumerate().all(|(i, p)| i == *p)),
         "Clip" => Clip::parse(&call).is_ok_and(|c| c.min.is_none() && c.max.is_none()),

@@ -15,17 +15,18 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
     let uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];
-    for index in 0..graph.nodes.len() {
+    for (index, dead) in dead.iter_mut().enumerate() {
         let node = &graph.nodes[index];
         let Some(reader) = node.output(0).and_then(|y| uses.sole_consumer(y)) else { continue };
-        let Some(pad) = node.is("Pad").then(|| Call::of(graph, node)).flatten().and_then(|c| Pad::parse(&c).ok())
+        let Some(pad) =
+            node.is("Pad").then(|| Call::of(graph, node)).flatten().and_then(|c| Pad::parse(&c).ok())
         else {
             continue;
         };
         if graph.nodes[reader].is("Unsqueeze") {
             swap(graph, index, reader, &pad, &mut constants);
         } else if merge(graph, index, reader, &pad) {
-            dead[index] = true;
+            *dead = true;
         }
     }
     drop_marked(graph, &dead);
@@ -47,7 +48,8 @@ fn swap(graph: &mut Graph, at: usize, reader: usize, pad: &Pad, constants: &mut 
         shape.push(if inserted { 1 } else { *dims.next()? });
     }
     begin.extend(end);
-    let amounts = constants.add(graph, &format!("{}_pads", graph.nodes[at].name), Tensor::vec_i64(begin), None);
+    let amounts =
+        constants.add(graph, &format!("{}_pads", graph.nodes[at].name), Tensor::vec_i64(begin), None);
     let value = graph.nodes[at].input(2);
     graph.value_mut(y).shape = Some(shape);
     graph.nodes.swap(at, reader);
@@ -67,11 +69,18 @@ fn merge(graph: &mut Graph, at: usize, reader: usize, pad: &Pad) -> bool {
     if pad.pads.iter().take(2).any(|p| *p != (0, 0)) || call.flag("ceil_mode", false).unwrap_or(true) {
         return false;
     }
-    let fits = |windows: &[Window]| windows.iter().zip(spatial).all(|(w, (b, e))| w.pad_begin + b < w.extent() && w.pad_end + e < w.extent());
+    let fits = |windows: &[Window]| {
+        windows
+            .iter()
+            .zip(spatial)
+            .all(|(w, (b, e))| w.pad_begin + b < w.extent() && w.pad_end + e < w.extent())
+    };
     let mut counted = false;
     let windows = match node.op.as_str() {
         "Conv" if pad.value == 0.0 => Conv::parse(&call).ok().map(|c| c.windows),
-        "MaxPool" if pad.value <= f64::from(f32::MIN) => Pool::parse(&call).ok().map(|p| p.windows).filter(|w| fits(w)),
+        "MaxPool" if pad.value <= f64::from(f32::MIN) => {
+            Pool::parse(&call).ok().map(|p| p.windows).filter(|w| fits(w))
+        }
         "AveragePool" if pad.value == 0.0 => {
             let pool = Pool::parse(&call).ok().filter(|p| fits(&p.windows));
             let unpadded = |w: &Window| w.pad_begin == 0 && w.pad_end == 0;

@@ -1,0 +1,7 @@
+//! ONNX in, normal graph out: real exporters' files, single operators, passes and bad input.
+
+mod bad_input;
+mod exports;
+mod operators;
+mod passes;
+mod support;
