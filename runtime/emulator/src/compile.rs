@@ -1,0 +1,277 @@
+//! From a Program to steps over a few buffers.
+
+use std::sync::Arc;
+
+use hs_fixed::{Format, Interval};
+use hs_hw::{Node, Op, Program, range};
+
+use crate::{
+    dot::{DotStep, Found},
+    eltwise::{Affine, Binary, Requant},
+    finish::narrowest,
+    lane::Width,
+    lut::Table,
+    moves::{Concat, Gather},
+    plan::NodePlan,
+    pool::PoolStep,
+    run::PlanError,
+    softmax::SoftmaxStep,
+    step::{Operand, Step, StepOp},
+};
+
+/// A buffer that tensors share, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Integers it holds.
+    pub(crate) width: Width,
+    /// Most elements of a tensor in it.
+    pub(crate) len: usize,
+}
+
+/// A Program ready to run.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) slots: Vec<Slot>,
+    /// Buffer of each model output.
+    pub(crate) outputs: Vec<usize>,
+    pub(crate) nodes: Vec<NodePlan>,
+}
+
+/// What is known of a node's tensor.
+struct Value {
+    range: Interval,
+    stores: Width,
+    /// The node whose buffer holds it.
+    home: usize,
+}
+
+/// Compiles a verified Program for lanes of at least `least`.
+pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanError> {
+    let ranges = range::ranges(program);
+    let mut values: Vec<Value> = Vec::with_capacity(program.nodes.len());
+    for ((id, node), range) in program.iter().zip(ranges) {
+        let stores = if least == Width::I32 && Width::I32.fits(range) { Width::I32 } else { Width::I64 };
+        let home = match node.op {
+            Op::Reshape | Op::Output { .. } => values[node.inputs[0].index()].home,
+            Op::Input { .. }
+            | Op::Const(_)
+            | Op::Dot(_)
+            | Op::Affine { .. }
+            | Op::Requant(_)
+            | Op::Binary { .. }
+            | Op::Table(_)
+            | Op::Pool(_)
+            | Op::Softmax(_)
+            | Op::Permute(_)
+            | Op::Concat { .. }
+            | Op::Pad { .. } => id.index(),
+        };
+        values.push(Value { range, stores, home });
+    }
+    let last_use = last_uses(program, &values);
+    let mut slots = Slots::default();
+    let mut slot_of: Vec<Option<usize>> = vec![None; program.nodes.len()];
+    let (mut steps, mut nodes) = (Vec::new(), Vec::new());
+    for (id, node) in program.iter() {
+        let at = id.index();
+        let value = &values[at];
+        let (step, mut plan) = plan_node(program, node, &values, least)?;
+        plan.stores = value.stores;
+        nodes.push(plan);
+        if let Some((width, op)) = step {
+            let operand = |id: &hs_hw::ValueId| match &program.node(*id).op {
+                Op::Const(c) => Operand::Const(Arc::clone(&c.data)),
+                _ => Operand::Slot(slot_of[values[id.index()].home].expect("computed before")),
+            };
+            let inputs = node.inputs.iter().map(operand).collect();
+            let out = slots.take(Slot { width: value.stores, len: node.len() });
+            slot_of[at] = Some(out);
+            steps.push(Step { op, inputs, out, len: node.len(), width });
+        }
+        // Buffers whose last reader this was, or whose value nobody reads.
+        let read = node.inputs.iter().map(|id| values[id.index()].home);
+        let mut done: Vec<usize> = read.chain([value.home]).filter(|home| last_use[*home] <= at).collect();
+        done.sort_unstable();
+        done.dedup();
+        done.into_iter().filter_map(|home| slot_of[home]).for_each(|slot| slots.free(slot));
+    }
+    let home = |id: &hs_hw::ValueId| slot_of[values[id.index()].home].expect("every output was computed");
+    let outputs = program.outputs().iter().map(home).collect();
+    Ok(Compiled { steps, slots: slots.all, outputs, nodes })
+}
+
+/// For each buffer's node the last node that reads it; outputs are read by the caller, after all nodes.
+fn last_uses(program: &Program, values: &[Value]) -> Vec<usize> {
+    let mut last: Vec<usize> = (0..program.nodes.len()).collect();
+    for (id, node) in program.iter() {
+        for input in &node.inputs {
+            let home = values[input.index()].home;
+            last[home] = last[home].max(id.index());
+        }
+    }
+    for id in program.outputs() {
+        last[values[id.index()].home] = usize::MAX;
+    }
+    last
+}
+
+#[derive(Default)]
+struct Slots {
+    all: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+impl Slots {
+    /// The free buffer that wastes least, else the largest free one, grown, else a new one.
+    fn take(&mut self, want: Slot) -> usize {
+        let all = &self.all;
+        let fitting = self.free.iter().copied().filter(|s| all[*s].width == want.width);
+        let enough = fitting.clone().filter(|s| all[*s].len >= want.len).min_by_key(|s| (all[*s].len, *s));
+        let found = enough.or_else(|| fitting.max_by_key(|s| (all[*s].len, *s)));
+        let Some(slot) = found else {
+            self.all.push(want);
+            return self.all.len() - 1;
+        };
+        self.free.retain(|s| *s != slot);
+        self.all[slot].len = self.all[slot].len.max(want.len);
+        slot
+    }
+
+    fn free(&mut self, slot: usize) {
+        debug_assert!(!self.free.contains(&slot));
+        self.free.push(slot);
+    }
+}
+
+type Planned = (Option<(Width, StepOp)>, NodePlan);
+
+fn plan_node(program: &Program, node: &Node, values: &[Value], least: Width) -> Result<Planned, PlanError> {
+    let inputs: Vec<(Format, Interval)> =
+        node.inputs.iter().map(|id| (program.node(*id).format(), values[id.index()].range)).collect();
+    let shape = |i: usize| &program.node(node.inputs[i]).shape[..];
+    let stored = node.inputs.first().map_or(least, |id| values[id.index()].stores);
+    // Values that are only moved need lanes as wide as they are stored.
+    let moving = least.max(stored);
+    let bits = |i: &Interval| i.format().map_or(128, Format::width);
+    let mut plan = NodePlan {
+        node: node.name.clone(),
+        op: node.op.keyword(),
+        kernel: String::new(),
+        computes: None,
+        stores: Width::I32,
+        operand_bits: inputs.iter().map(|(_, r)| bits(r)).collect(),
+        range: None,
+        macs: 0,
+        why: String::new(),
+    };
+    let lanes = |why: &mut String, width: Width| {
+        *why = format!("every intermediate fits {} bits", width.bits());
+    };
+    let exact = |plan: &mut NodePlan| {
+        let ranges: Vec<Interval> = inputs.iter().map(|(_, r)| *r).collect();
+        plan.range = range::exact(node, &ranges).map(|r| (r.lo.to_string(), r.hi.to_string()));
+    };
+    let casts = |fast: bool| if fast { "lanes" } else { "lanes, casts by definition" };
+    let found: Option<Option<(Width, StepOp)>> = match &node.op {
+        Op::Input { index, .. } => Some(Some((least, StepOp::Input(*index)))),
+        Op::Output { .. } | Op::Reshape => {
+            plan.why = "the same elements in the same order: the same buffer".to_owned();
+            Some(None)
+        }
+        Op::Const(_) => {
+            plan.why = "read where it is used".to_owned();
+            Some(None)
+        }
+        Op::Dot(d) => DotStep::plan(node, d, shape(0), inputs[0], (least, stored)).map(|(width, found)| {
+            let Found { step, kernel, partial, why } = found;
+            plan.kernel = kernel.to_owned();
+            plan.operand_bits.push(bits(&crate::eltwise::codes_range(&d.weight)));
+            plan.range = Some((partial.lo.to_string(), partial.hi.to_string()));
+            plan.macs = step.macs();
+            plan.why = why;
+            Some((width, StepOp::Dot(Box::new(step))))
+        }),
+        Op::Affine { scale, bias, act } => {
+            Affine::plan(node, (scale, bias, act), inputs[0], least).map(|(width, a)| {
+                plan.kernel = casts(a.is_fast()).to_owned();
+                plan.macs = node.len() as u64;
+                lanes(&mut plan.why, width);
+                exact(&mut plan);
+                Some((width, StepOp::Affine(a)))
+            })
+        }
+        Op::Requant(act) => Requant::plan(node, act, inputs[0], least).map(|(width, r)| {
+            plan.kernel = casts(r.is_fast()).to_owned();
+            lanes(&mut plan.why, width);
+            exact(&mut plan);
+            Some((width, StepOp::Requant(r)))
+        }),
+        Op::Binary { op, act } => {
+            let (formats, ranges) = ([inputs[0].0, inputs[1].0], [inputs[0].1, inputs[1].1]);
+            Binary::plan(node, (*op, act), formats, ranges, least).map(|(width, b)| {
+                plan.kernel = casts(b.is_fast()).to_owned();
+                plan.macs = if *op == hs_hw::BinaryOp::Mul { node.len() as u64 } else { 0 };
+                lanes(&mut plan.why, width);
+                exact(&mut plan);
+                Some((width, StepOp::Binary(b)))
+            })
+        }
+        Op::Table(lut) => Table::plan(lut, inputs[0].1, &node.ty, least).map(|(width, t)| {
+            plan.kernel = "table".to_owned();
+            plan.why = t.map.describe();
+            Some((width, StepOp::Table(t)))
+        }),
+        Op::Pool(p) => PoolStep::plan(node, p, shape(0), inputs[0], least).map(|(width, p)| {
+            plan.kernel = casts(p.is_fast()).to_owned();
+            lanes(&mut plan.why, width);
+            Some((width, StepOp::Pool(p)))
+        }),
+        Op::Softmax(s) => SoftmaxStep::plan(node, s, inputs[0], least).map(|(width, s)| {
+            plan.kernel = "tables".to_owned();
+            plan.why = s.describe();
+            Some((width, StepOp::Softmax(Box::new(s))))
+        }),
+        Op::Permute(perm) => {
+            plan.kernel = "move".to_owned();
+            Some(Some((moving, StepOp::Gather(Gather::permute(shape(0), perm)))))
+        }
+        Op::Pad { before, .. } => {
+            plan.kernel = "move".to_owned();
+            Some(Some((moving, StepOp::Gather(Gather::pad(shape(0), before, &node.shape)))))
+        }
+        Op::Concat { axis } => {
+            let part =
+                |(i, (f, r)): (usize, &(Format, Interval))| (*f, *r, program.node(node.inputs[i]).len());
+            let parts: Vec<_> = inputs.iter().enumerate().map(part).collect();
+            narrowest(least, Concat::is_fast, |w| Concat::plan(&node.ty, &node.shape, *axis, &parts, w)).map(
+                |(width, c)| {
+                    plan.kernel = casts(c.is_fast()).to_owned();
+                    lanes(&mut plan.why, width);
+                    Some((width, StepOp::Concat(c)))
+                },
+            )
+        }
+    };
+    let step = found.ok_or_else(|| PlanError::TooWide { node: node.name.clone() })?;
+    plan.computes = step.as_ref().map(|(width, _)| *width);
+    Ok((step, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_reused_by_width_and_size() {
+        let slot = |len| Slot { width: Width::I32, len };
+        let mut s = Slots::default();
+        assert_eq!((s.take(slot(10)), s.take(slot(4))), (0, 1));
+        s.free(0);
+        s.free(1);
+        assert_eq!(s.take(slot(3)), 1);
+        assert_eq!(s.take(Slot { width: Width::I64, len: 1 }), 2);
+        assert_eq!(s.take(slot(20)), 0);
+        assert_eq!(s.all, [slot(20), slot(4), Slot { width: Width::I64, len: 1 }]);
+    }
+}

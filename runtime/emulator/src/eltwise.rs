@@ -1,0 +1,181 @@
+//! Ops that treat every element alike.
+
+use std::sync::Arc;
+
+use hs_fixed::{Format, Interval};
+use hs_hw::{Act, BinaryOp, Codes, Node, range};
+
+use crate::{
+    finish::{Finish, broadcast, narrowest},
+    lane::{Buf, Lane, Temps, Width},
+    step::Source,
+};
+
+/// Range of a constant's codes.
+pub(crate) fn codes_range(c: &Codes) -> Interval {
+    let lo = c.data.iter().copied().min().unwrap_or(0);
+    let hi = c.data.iter().copied().max().unwrap_or(0);
+    Interval::new(i128::from(lo), i128::from(hi), c.format.frac())
+}
+
+/// x × scale + bias.
+#[derive(Debug)]
+pub(crate) struct Affine {
+    scale: Arc<[i64]>,
+    bias: Arc<[i64]>,
+    channels: usize,
+    product_left: u32,
+    bias_left: u32,
+    finish: Finish,
+}
+
+impl Affine {
+    /// Whether its casts run in the lanes.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.finish.cast.is_fast()
+    }
+
+    pub(crate) fn plan(
+        node: &Node,
+        (scale, bias, act): (&Codes, &Codes, &Act),
+        (x, x_range): (Format, Interval),
+        least: Width,
+    ) -> Option<(Width, Self)> {
+        let product = x.mul(scale.format).ok()?;
+        let exact = product.add(bias.format).ok()?;
+        let p = x_range.mul(codes_range(scale))?.refine(exact.frac())?;
+        let b = codes_range(bias).refine(exact.frac())?;
+        let sum = range::exact(node, &[x_range])?.refine(exact.frac())?;
+        let product_left = (exact.frac() - product.frac()) as u32;
+        let bias_left = (exact.frac() - bias.format.frac()) as u32;
+        narrowest(least, Self::is_fast, |width| {
+            let fits = width.fits(p) && width.fits(b) && width.fits(codes_range(scale));
+            let shifts = product_left.max(bias_left) < width.bits();
+            let finish =
+                (fits && shifts).then(|| Finish::plan(act, exact, sum, &node.ty, node.channels(), width));
+            Some(Self {
+                scale: Arc::clone(&scale.data),
+                bias: Arc::clone(&bias.data),
+                channels: node.channels(),
+                product_left,
+                bias_left,
+                finish: finish.flatten()?,
+            })
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
+        let row = temps.get::<A>(lanes);
+        for e in 0..len {
+            x.load(e, row);
+            let scale = A::of64(broadcast(&self.scale, e, self.channels));
+            let bias = A::of64(broadcast(&self.bias, e, self.channels)).left(self.bias_left);
+            let left = self.product_left;
+            row.iter_mut().for_each(|v| *v = v.times(scale).left(left).plus(bias));
+            self.finish.apply(e, row);
+            out.store(e, row);
+        }
+    }
+}
+
+/// A cast, after an exact function.
+#[derive(Debug)]
+pub(crate) struct Requant {
+    finish: Finish,
+}
+
+impl Requant {
+    /// Whether its casts run in the lanes.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.finish.cast.is_fast()
+    }
+
+    pub(crate) fn plan(
+        node: &Node,
+        act: &Act,
+        (x, x_range): (Format, Interval),
+        least: Width,
+    ) -> Option<(Width, Self)> {
+        narrowest(least, Self::is_fast, |width| {
+            Some(Self { finish: Finish::plan(act, x, x_range, &node.ty, node.channels(), width)? })
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
+        let row = temps.get::<A>(lanes);
+        for e in 0..len {
+            x.load(e, row);
+            self.finish.apply(e, row);
+            out.store(e, row);
+        }
+    }
+}
+
+/// Two tensors.
+#[derive(Debug)]
+pub(crate) struct Binary {
+    op: BinaryOp,
+    left: [u32; 2],
+    finish: Finish,
+}
+
+impl Binary {
+    /// Whether its casts run in the lanes.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.finish.cast.is_fast()
+    }
+
+    pub(crate) fn plan(
+        node: &Node,
+        (op, act): (BinaryOp, &Act),
+        formats: [Format; 2],
+        ranges: [Interval; 2],
+        least: Width,
+    ) -> Option<(Width, Self)> {
+        let exact = op.format(formats[0], formats[1]).ok()?;
+        let result = range::exact(node, &ranges)?.refine(exact.frac())?;
+        let aligned = op != BinaryOp::Mul;
+        let left = formats.map(|f| if aligned { (exact.frac() - f.frac()) as u32 } else { 0 });
+        narrowest(least, Self::is_fast, |width| {
+            let fits = |(r, left): (Interval, u32)| {
+                left < width.bits() && r.refine(r.frac + left as i32).is_some_and(|r| width.fits(r))
+            };
+            let fit = ranges.into_iter().zip(left).all(fits);
+            let finish = fit.then(|| Finish::plan(act, exact, result, &node.ty, node.channels(), width));
+            Some(Self { op, left, finish: finish.flatten()? })
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn run<A: Lane>(
+        &self,
+        x: [Source<'_>; 2],
+        out: &mut Buf,
+        len: usize,
+        lanes: usize,
+        temps: &mut Temps,
+    ) {
+        let (a, b) = temps.get::<A>(2 * lanes).split_at_mut(lanes);
+        for e in 0..len {
+            x[0].load(e, a);
+            x[1].load(e, b);
+            for (row, left) in [(&mut *a, self.left[0]), (&mut *b, self.left[1])] {
+                if left > 0 {
+                    row.iter_mut().for_each(|v| *v = v.left(left));
+                }
+            }
+            let pairs = a.iter_mut().zip(&*b);
+            match self.op {
+                BinaryOp::Add => pairs.for_each(|(a, b)| *a = a.plus(*b)),
+                BinaryOp::Sub => pairs.for_each(|(a, b)| *a = a.minus(*b)),
+                BinaryOp::Mul => pairs.for_each(|(a, b)| *a = a.times(*b)),
+                BinaryOp::Max => pairs.for_each(|(a, b)| *a = (*a).max(*b)),
+                BinaryOp::Min => pairs.for_each(|(a, b)| *a = (*a).min(*b)),
+            }
+            self.finish.apply(e, a);
+            out.store(e, a);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The emulator as a backend.
+
+use std::sync::Arc;
+
+use hs_runtime::{
+    Availability, Backend, Dtype, Executable, LoadError, Model, RunError, Tensor, TensorInfo, codes::Layout,
+};
+
+use crate::{
+    Emulator, Options,
+    run::{Sink, split},
+};
+
+/// Metadata of an input or output. Values are single-precision floats, as in the ONNX models that Programs are
+/// made from.
+pub(crate) fn info(layout: &Layout) -> TensorInfo {
+    TensorInfo {
+        name: layout.tensor().to_owned(),
+        dtype: Dtype::F32,
+        shape: layout.onnx_shape().iter().map(|d| Some(*d)).collect(),
+    }
+}
+
+impl Emulator {
+    /// As [`Executable::run`], with outputs in double precision, which holds every code of up to 53 bits.
+    pub fn run_f64(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        self.run_tensors(inputs, false, |out| Sink::F64(out))
+    }
+
+    fn rows(&self, inputs: &[Tensor]) -> Result<usize, RunError> {
+        self.check_number(inputs.len())?;
+        let mut rows = None;
+        for (layout, tensor) in self.inputs.iter().zip(inputs) {
+            let found = layout.rows(tensor)?;
+            let expected = *rows.get_or_insert(found);
+            if found != expected {
+                return Err(RunError::Rows { input: layout.tensor().to_owned(), found, expected });
+            }
+        }
+        Ok(rows.unwrap_or(0))
+    }
+
+    fn run_tensors<T: hs_runtime::Element>(
+        &self,
+        inputs: &[Tensor],
+        raw: bool,
+        sink: impl Fn(&mut [T]) -> Sink<'_>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let rows = self.rows(inputs)?;
+        let block = self.block_for(rows);
+        let mut results: Vec<Vec<T>> =
+            self.outputs.iter().map(|o| vec![T::ZERO; o.row_len() * rows]).collect();
+        let mut blocks = split(rows, block);
+        for (layout, result) in self.outputs.iter().zip(&mut results) {
+            let parts = result.chunks_mut(layout.row_len() * block);
+            blocks.iter_mut().zip(parts).for_each(|(b, part)| b.sinks.push(sink(part)));
+        }
+        self.run_blocks(blocks, &|i, rows, out| {
+            let layout = &self.inputs[i];
+            if raw { layout.encode_raw(&inputs[i], rows, out) } else { layout.encode(&inputs[i], rows, out) }
+        })?;
+        let tensor = |(layout, data): (&Layout, Vec<T>)| {
+            let shape: Vec<usize> = [rows].into_iter().chain(layout.onnx_shape().iter().copied()).collect();
+            Tensor::of(shape, data).expect("as many elements as the shape has")
+        };
+        Ok(self.outputs.iter().zip(results).map(tensor).collect())
+    }
+}
+
+impl Executable for Emulator {
+    fn name(&self) -> &str {
+        &self.program.name
+    }
+
+    fn inputs(&self) -> &[TensorInfo] {
+        &self.infos[0]
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        &self.infos[1]
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        self.run_tensors(inputs, false, |out| Sink::F32(out))
+    }
+
+    fn run_raw(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        self.run_tensors(inputs, true, |out| Sink::Raw(out))
+    }
+}
+
+/// The backend `emulator`: runs a Program on this machine's CPU.
+#[derive(Debug, Clone, Default)]
+pub struct EmulatorBackend {
+    /// Options of every model it loads.
+    pub options: Options,
+}
+
+impl Backend for EmulatorBackend {
+    fn name(&self) -> &'static str {
+        "emulator"
+    }
+
+    fn availability(&self) -> Availability {
+        let isa = self.options.isa.unwrap_or_else(crate::Isa::best);
+        if isa.is_available() {
+            Availability::Available(format!("this CPU, {isa:?}"))
+        } else {
+            Availability::NotAvailable(format!("this CPU has no {isa:?}; ask for another or for none"))
+        }
+    }
+
+    fn load(&self, model: &Model) -> Result<Arc<dyn Executable>, LoadError> {
+        let Some(program) = &model.program else {
+            return Err(LoadError::Form {
+                backend: self.name(),
+                needs: "a compiled program",
+                model: model.name.clone(),
+            });
+        };
+        let emulator = Emulator::new(Arc::clone(program), &self.options)
+            .map_err(|e| LoadError::Model { model: model.name.clone(), message: e.to_string() })?;
+        Ok(Arc::new(emulator))
+    }
+}

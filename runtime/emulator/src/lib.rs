@@ -1,0 +1,33 @@
+//! Bit-accurate execution of hardware Programs on the CPU.
+//!
+//! [`Emulator`] runs a verified [`Program`](hs_hw::Program) on any number of rows. Its results are those of
+//! [`hs_hw::interp`], bit for bit, whatever the number of threads, the block size or the instruction set.
+//!
+//! How it is fast: rows go through the whole network in blocks, so that activations stay in cache. A tensor of a
+//! block lies in memory as `[element][lane]`, one lane a row of the batch, which makes every op a loop over
+//! lanes. At load time exact value ranges over the actual weights tell for each node how wide its integers must
+//! be and which casts cannot act; [`Emulator::plan`] shows what was chosen and why.
+
+mod cast;
+mod compile;
+mod dot;
+mod eltwise;
+mod executable;
+mod finish;
+mod isa;
+mod lane;
+mod lut;
+mod moves;
+mod plan;
+mod pool;
+mod run;
+mod softmax;
+mod step;
+mod sum;
+mod windows;
+
+pub use executable::EmulatorBackend;
+pub use isa::Isa;
+pub use lane::Width;
+pub use plan::{NodePlan, Plan};
+pub use run::{Emulator, Options, PlanError};

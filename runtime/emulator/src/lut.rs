@@ -1,0 +1,132 @@
+//! Tables.
+
+use hs_fixed::{Format, Interval, Type};
+use hs_hw::{Lut, interp};
+
+use crate::lane::{Buf, Lane, Temps, Width};
+
+/// Most input codes for which results are computed at load time.
+const DIRECT: i128 = 1 << 16;
+
+/// A table and the cast of its result, over a known range of codes.
+#[derive(Debug)]
+pub(crate) struct Map {
+    how: How,
+    /// Range of the results.
+    pub(crate) range: Interval,
+}
+
+#[derive(Debug)]
+enum How {
+    /// The result of every code from `lo` on.
+    Direct { lo: i64, results: Box<[i64]> },
+    /// 64 bits hold every position; results by position.
+    Position { mul: i64, shift: u32, toward_zero: bool, offset: i64, results: Box<[i64]> },
+    /// `interp::lookup`, value by value.
+    Definition { lut: Lut, exact: Format, ty: Type },
+}
+
+impl Map {
+    /// The map of codes in `domain`; `None` when the table is malformed, which the verifier excludes.
+    pub(crate) fn plan(lut: &Lut, domain: Interval, ty: &Type) -> Option<Self> {
+        let exact = lut.format().ok()?;
+        let result = |x: i128| ty.cast(interp::lookup(lut, x), exact) as i64;
+        let how = if domain.hi - domain.lo < DIRECT {
+            How::Direct { lo: domain.lo as i64, results: (domain.lo..=domain.hi).map(result).collect() }
+        } else if let Some(position) = position(lut, domain, ty, exact) {
+            position
+        } else {
+            How::Definition { lut: lut.clone(), exact, ty: *ty }
+        };
+        let range = match &how {
+            How::Direct { results, .. } | How::Position { results, .. } => {
+                let bound = |v: Option<&i64>| v.copied().map(i128::from);
+                Interval::new(bound(results.iter().min())?, bound(results.iter().max())?, ty.format.frac())
+            }
+            How::Definition { .. } => ty.format.interval(),
+        };
+        Some(Self { how, range })
+    }
+
+    /// What it does, for the plan.
+    pub(crate) fn describe(&self) -> String {
+        match &self.how {
+            How::Direct { results, .. } => format!("result of each of {} codes", results.len()),
+            How::Position { results, .. } => format!("computed position among {} results", results.len()),
+            How::Definition { .. } => "definition, value by value".to_owned(),
+        }
+    }
+
+    /// Maps a row of codes in place.
+    #[inline(always)]
+    pub(crate) fn apply<A: Lane>(&self, row: &mut [A]) {
+        match &self.how {
+            How::Direct { lo, results } => {
+                for v in row {
+                    let at = v.to64().wrapping_sub(*lo) as usize;
+                    *v = A::of64(results.get(at).copied().unwrap_or(0));
+                }
+            }
+            How::Position { mul, shift, toward_zero, offset, results } => {
+                let last = results.len() as i64 - 1;
+                let mask = (1i64 << shift) - 1;
+                for v in row {
+                    let scaled = v.to64().wrapping_mul(*mul);
+                    let up = if *toward_zero && scaled < 0 { mask } else { 0 };
+                    let at = (scaled.wrapping_add(up) >> shift).wrapping_add(*offset).clamp(0, last);
+                    *v = A::of64(results.get(at as usize).copied().unwrap_or(0));
+                }
+            }
+            How::Definition { lut, exact, ty } => {
+                for v in row {
+                    *v = A::of(ty.cast(interp::lookup(lut, v.wide()), *exact));
+                }
+            }
+        }
+    }
+}
+
+fn position(lut: &Lut, domain: Interval, ty: &Type, exact: Format) -> Option<How> {
+    let index = lut.index;
+    let shift = u32::try_from(index.shift).ok().filter(|s| *s <= 60)?;
+    // |x × mul| and |offset| below 2^61 each leave room for the mask and the sum.
+    let within = |v: i128| v.unsigned_abs() < 1 << 61;
+    let mul = i128::from(index.mul);
+    let ends = [domain.lo.checked_mul(mul)?, domain.hi.checked_mul(mul)?, i128::from(index.offset)];
+    if lut.interpolate || !ends.into_iter().all(within) {
+        return None;
+    }
+    let results = lut.entries.data.iter().map(|e| ty.cast(i128::from(*e), exact) as i64).collect();
+    Some(How::Position {
+        mul: index.mul,
+        shift,
+        toward_zero: index.toward_zero,
+        offset: index.offset,
+        results,
+    })
+}
+
+/// A table over a tensor.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) map: Map,
+}
+
+impl Table {
+    pub(crate) fn plan(lut: &Lut, x_range: Interval, ty: &Type, least: Width) -> Option<(Width, Self)> {
+        let map = Map::plan(lut, x_range, ty)?;
+        let fits = |w: &Width| *w >= least && w.fits(x_range) && w.fits(map.range);
+        let width = Width::ALL.into_iter().find(fits)?;
+        Some((width, Self { map }))
+    }
+
+    #[inline(always)]
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
+        let row = temps.get::<A>(lanes);
+        for e in 0..len {
+            x.load(e, row);
+            self.map.apply(row);
+            out.store(e, row);
+        }
+    }
+}

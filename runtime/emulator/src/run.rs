@@ -1,0 +1,376 @@
+//! Batches: blocks of rows through the whole network, on all threads.
+
+use std::{
+    marker::PhantomData,
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use hs_hw::{Program, VerifyError};
+use hs_runtime::{RunError, TensorInfo, codes::Layout};
+use rayon::prelude::*;
+
+use crate::{
+    Isa, Plan, Width,
+    compile::{Compiled, compile},
+    dot::CHUNK,
+    isa::{Checked, Kernel},
+    lane::{Buf, Temps},
+    step::{In, Job, Step, StepOp},
+};
+
+/// How to run. Nothing here changes a bit of the results.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Threads, at least 1; `None`: as many as the machine runs at once.
+    pub threads: Option<usize>,
+    /// Rows of a block, at least 1; `None`: so many that a block's tensors fit the cache.
+    pub block: Option<usize>,
+    /// Integers to compute in at least, though narrower ones are proved to do; for tests.
+    pub least_width: Option<Width>,
+    /// Instruction set; `None`: the machine's best.
+    pub isa: Option<Isa>,
+}
+
+/// A Program or options that the emulator refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The Program breaks the rules of the hardware IR.
+    #[error("the program does not verify: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Verify(Vec<VerifyError>),
+    /// No lane is wide enough.
+    #[error("node '{node}': its exact values need more than 128 bits")]
+    TooWide {
+        /// Name of the node.
+        node: String,
+    },
+    /// The machine lacks the instruction set that was asked for.
+    #[error("this machine has no {0:?}")]
+    Isa(Isa),
+    /// An option of zero.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+    /// The threads could not be started.
+    #[error("cannot start {threads} threads: {message}")]
+    Threads {
+        /// Number of threads.
+        threads: usize,
+        /// What the system says.
+        message: String,
+    },
+}
+
+/// A Program ready to run on the CPU.
+pub struct Emulator {
+    pub(crate) program: Arc<Program>,
+    pub(crate) infos: [Vec<TensorInfo>; 2],
+    pub(crate) inputs: Vec<Layout>,
+    pub(crate) outputs: Vec<Layout>,
+    compiled: Compiled,
+    isa: Checked,
+    threads: usize,
+    block: usize,
+    pool: OnceLock<rayon::ThreadPool>,
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+/// Memory of one thread.
+#[derive(Default)]
+struct Scratch {
+    bufs: Vec<Buf>,
+    temps: Temps,
+    /// Codes of a block's rows, for each model input.
+    inputs: Vec<Vec<i64>>,
+    output: Vec<i64>,
+}
+
+/// Where the codes of one output of a block go.
+pub(crate) enum Sink<'a> {
+    /// Values in ONNX order.
+    F32(&'a mut [f32]),
+    /// Values in ONNX order.
+    F64(&'a mut [f64]),
+    /// Codes in ONNX order.
+    Raw(&'a mut [i64]),
+    /// Codes in hardware order.
+    Codes(&'a mut [i64]),
+}
+
+/// Rows that run together.
+pub(crate) struct Block<'a> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) sinks: Vec<Sink<'a>>,
+}
+
+/// Writes the codes of an input's rows, in hardware order.
+pub(crate) type Encode<'a> = dyn Fn(usize, Range<usize>, &mut [i64]) -> Result<(), RunError> + Sync + 'a;
+
+/// Bytes of a block's tensors that should stay in the second-level cache.
+const CACHE: usize = 512 << 10;
+
+impl Emulator {
+    /// Verifies, plans and prepares a Program.
+    pub fn new(program: impl Into<Arc<Program>>, options: &Options) -> Result<Self, PlanError> {
+        let program: Arc<Program> = program.into();
+        program.verify().map_err(PlanError::Verify)?;
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let isa = Checked::new(isa).ok_or(PlanError::Isa(isa))?;
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(available);
+        if threads == 0 {
+            return Err(PlanError::Zero("threads"));
+        }
+        let compiled = compile(&program, options.least_width.unwrap_or(Width::I32))?;
+        let block = match options.block {
+            Some(0) => return Err(PlanError::Zero("block")),
+            Some(n) => n,
+            None => [64, 32].into_iter().find(|n| row_bytes(&compiled) * n <= CACHE).unwrap_or(CHUNK),
+        };
+        let layouts = |ids: Vec<hs_hw::ValueId>| -> Vec<Layout> {
+            ids.iter().map(|id| Layout::of(program.node(*id)).expect("an input or output")).collect()
+        };
+        let (inputs, outputs) = (layouts(program.inputs()), layouts(program.outputs()));
+        let infos = [&inputs, &outputs].map(|side| side.iter().map(crate::executable::info).collect());
+        Ok(Self {
+            infos,
+            inputs,
+            outputs,
+            compiled,
+            isa,
+            threads,
+            block,
+            pool: OnceLock::new(),
+            scratch: Mutex::default(),
+            program,
+        })
+    }
+
+    /// The Program that runs.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// What was chosen for each node, and why.
+    pub fn plan(&self) -> Plan {
+        let nodes = self.compiled.nodes.clone();
+        Plan {
+            isa: self.isa.isa(),
+            threads: self.threads,
+            block: self.block,
+            block_bytes: row_bytes(&self.compiled) * self.block.next_multiple_of(CHUNK),
+            macs: nodes.iter().map(|n| n.macs).sum(),
+            nodes,
+        }
+    }
+
+    /// Runs codes: for each model input, in order, `rows` rows one after the other, elements in hardware order;
+    /// the result likewise for each model output.
+    ///
+    /// # Errors
+    /// The wrong number of inputs or elements, and codes that an input's type cannot hold.
+    pub fn run_codes(&self, inputs: &[&[i64]], rows: usize) -> Result<Vec<Vec<i64>>, RunError> {
+        self.check_number(inputs.len())?;
+        for (layout, codes) in self.inputs.iter().zip(inputs) {
+            if layout.row_len().checked_mul(rows) != Some(codes.len()) {
+                return Err(RunError::Shape {
+                    input: layout.tensor().to_owned(),
+                    found: vec![codes.len()],
+                    expected: vec![layout.row_len()],
+                });
+            }
+        }
+        let mut results: Vec<Vec<i64>> = self.outputs.iter().map(|o| vec![0; o.row_len() * rows]).collect();
+        let block = self.block_for(rows);
+        let mut blocks = split(rows, block);
+        for (layout, result) in self.outputs.iter().zip(&mut results) {
+            let parts = result.chunks_mut(layout.row_len() * block);
+            blocks.iter_mut().zip(parts).for_each(|(b, part)| b.sinks.push(Sink::Codes(part)));
+        }
+        self.run_blocks(blocks, &|i, rows, out| {
+            let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
+            let format = layout.ty().format;
+            out.copy_from_slice(&inputs[i][rows.start * n..rows.end * n]);
+            let Some(at) = out.iter().position(|c| !format.contains(i128::from(*c))) else { return Ok(()) };
+            Err(RunError::Code {
+                input: layout.tensor().to_owned(),
+                row: rows.start + at / n,
+                element: at % n,
+                code: i128::from(out[at]),
+                ty: layout.ty().to_string(),
+            })
+        })?;
+        Ok(results)
+    }
+
+    pub(crate) fn check_number(&self, found: usize) -> Result<(), RunError> {
+        if found == self.inputs.len() {
+            return Ok(());
+        }
+        let expected = self.inputs.iter().map(|i| i.tensor().to_owned()).collect();
+        Err(RunError::Inputs { expected, found })
+    }
+
+    /// Rows of a block when `rows` are to run: fewer than planned where that keeps more threads busy.
+    pub(crate) fn block_for(&self, rows: usize) -> usize {
+        let share = rows.div_ceil(self.threads).max(1).next_multiple_of(CHUNK);
+        self.block.min(share)
+    }
+
+    /// Runs all blocks. Of several errors the one in the first row counts.
+    pub(crate) fn run_blocks(&self, blocks: Vec<Block<'_>>, encode: &Encode<'_>) -> Result<(), RunError> {
+        if self.threads == 1 || blocks.len() < 2 {
+            let mut scratch = self.borrow();
+            let result = blocks.into_iter().try_for_each(|b| self.run_block(b, encode, &mut scratch));
+            self.give_back(scratch);
+            return result;
+        }
+        let pool = self.pool()?;
+        let results: Vec<Result<(), RunError>> = pool.install(|| {
+            let run = |b: Block<'_>| {
+                let mut scratch = self.borrow();
+                let result = self.run_block(b, encode, &mut scratch);
+                self.give_back(scratch);
+                result
+            };
+            blocks.into_par_iter().with_max_len(1).map(run).collect()
+        });
+        results.into_iter().collect()
+    }
+
+    fn pool(&self) -> Result<&rayon::ThreadPool, RunError> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads)
+            .thread_name(|i| format!("emulator-{i}"))
+            .build()
+            .map_err(|e| RunError::Backend {
+                backend: "emulator",
+                message: format!("cannot start {} threads: {e}", self.threads),
+            })?;
+        Ok(self.pool.get_or_init(|| built))
+    }
+
+    fn borrow(&self) -> Scratch {
+        let free = self.scratch.lock().map(|mut s| s.pop()).unwrap_or_default();
+        free.unwrap_or_default()
+    }
+
+    fn give_back(&self, scratch: Scratch) {
+        if let Ok(mut free) = self.scratch.lock() {
+            free.push(scratch);
+        }
+    }
+
+    fn run_block(
+        &self,
+        block: Block<'_>,
+        encode: &Encode<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), RunError> {
+        let n = block.rows.len();
+        let lanes = n.next_multiple_of(CHUNK);
+        let Scratch { bufs, temps, inputs, output } = scratch;
+        if bufs.is_empty() {
+            bufs.extend(self.compiled.slots.iter().map(|s| Buf::new(s.width)));
+            inputs.resize_with(self.inputs.len(), Vec::new);
+        }
+        for (slot, buf) in self.compiled.slots.iter().zip(&mut *bufs) {
+            buf.reserve(slot.len * lanes);
+        }
+        let mut first: Option<RunError> = None;
+        for (i, (layout, codes)) in self.inputs.iter().zip(&mut *inputs).enumerate() {
+            codes.resize(layout.row_len() * n, 0);
+            if let Err(e) = encode(i, block.rows.clone(), codes)
+                && first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
+            {
+                first = Some(e);
+            }
+        }
+        if let Some(e) = first {
+            return Err(e);
+        }
+        for step in &self.compiled.steps {
+            let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
+            match &step.op {
+                StepOp::Input(i) => fill(&mut out, &inputs[*i], step.len, lanes),
+                _ => self.run_step(step, Job { step, bufs, out: &mut out, lanes, temps }),
+            }
+            bufs[step.out] = out;
+        }
+        for ((layout, slot), sink) in self.outputs.iter().zip(&self.compiled.outputs).zip(block.sinks) {
+            output.resize(layout.row_len() * n, 0);
+            drain(&bufs[*slot], output, layout.row_len(), lanes);
+            match sink {
+                Sink::F32(to) => layout.decode_f32(output, to),
+                Sink::F64(to) => layout.decode_f64(output, to),
+                Sink::Raw(to) => layout.decode_raw(output, to),
+                Sink::Codes(to) => to.copy_from_slice(output),
+            }
+        }
+        Ok(())
+    }
+
+    fn run_step(&self, step: &Step, job: Job<'_>) {
+        match step.width {
+            Width::I32 => self.isa.run(In::<i32>(job, PhantomData)),
+            Width::I64 => self.isa.run(In::<i64>(job, PhantomData)),
+            // No instruction set helps 128-bit integers.
+            Width::I128 => In::<i128>(job, PhantomData).run(),
+        }
+    }
+}
+
+/// Blocks of `block` rows, without sinks.
+pub(crate) fn split<'a>(rows: usize, block: usize) -> Vec<Block<'a>> {
+    let range = |first: usize| first..rows.min(first + block);
+    (0..rows).step_by(block).map(|first| Block { rows: range(first), sinks: Vec::new() }).collect()
+}
+
+/// Bytes of all buffers for one row.
+fn row_bytes(compiled: &Compiled) -> usize {
+    compiled.slots.iter().map(|s| s.len * (s.width.bits() / 8) as usize).sum()
+}
+
+/// The row that an error is about.
+fn row_of(e: &RunError) -> usize {
+    match e {
+        RunError::Nan { row, .. } | RunError::Code { row, .. } => *row,
+        RunError::Inputs { .. }
+        | RunError::Shape { .. }
+        | RunError::Dtype { .. }
+        | RunError::Rows { .. }
+        | RunError::NoCodes(_)
+        | RunError::Backend { .. } => 0,
+    }
+}
+
+/// Rows of codes into `[element][lane]`; lanes without a row are zero.
+fn fill(buf: &mut Buf, codes: &[i64], len: usize, lanes: usize) {
+    fn typed<T: Copy>(to: &mut [T], codes: &[i64], len: usize, lanes: usize, of: impl Fn(i64) -> T) {
+        let rows = codes.len() / len;
+        for (e, to) in to.chunks_exact_mut(lanes).enumerate().take(len) {
+            let (used, rest) = to.split_at_mut(rows);
+            used.iter_mut().enumerate().for_each(|(l, to)| *to = of(codes[l * len + e]));
+            rest.fill(of(0));
+        }
+    }
+    match buf {
+        Buf::I32(v) => typed(v, codes, len, lanes, |c| c as i32),
+        Buf::I64(v) => typed(v, codes, len, lanes, |c| c),
+    }
+}
+
+/// `[element][lane]` into rows of codes.
+fn drain(buf: &Buf, codes: &mut [i64], len: usize, lanes: usize) {
+    fn typed<T: Copy + Into<i64>>(from: &[T], codes: &mut [i64], len: usize, lanes: usize) {
+        for (l, row) in codes.chunks_exact_mut(len).enumerate() {
+            row.iter_mut().enumerate().for_each(|(e, to)| *to = from[e * lanes + l].into());
+        }
+    }
+    match buf {
+        Buf::I32(v) => typed(v, codes, len, lanes),
+        Buf::I64(v) => typed(v, codes, len, lanes),
+    }
+}
