@@ -78,12 +78,11 @@ pub struct Tensor {
     data: TensorData,
 }
 
-/// The number of elements of a shape, or `None` when it does not fit `usize`.
+/// The number of elements of a shape, or `None` when its dimensions other than 0 multiply to more than `usize` holds. So
+/// where this is known, no product of some of the dimensions overflows.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
-    if shape.contains(&0) {
-        return Some(0);
-    }
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { count })
 }
 
 impl Tensor {

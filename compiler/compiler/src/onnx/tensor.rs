@@ -5,6 +5,7 @@ use hs_ir::{DType, Tensor, TensorData};
 
 use super::external::Folder;
 use super::proto::TensorProto;
+use crate::ops;
 
 /// Most elements a tensor of a model may have.
 pub(super) const MAX_ELEMENTS: usize = 1 << 31;
@@ -68,7 +69,7 @@ fn shape(dims: &[i64]) -> Result<(Vec<usize>, usize), String> {
     let shape: Option<Vec<usize>> = dims.iter().map(|d| usize::try_from(*d).ok()).collect();
     let shape = shape.ok_or_else(|| format!("its shape {dims:?} has a negative dimension"))?;
     match hs_ir::element_count(&shape) {
-        Some(count) if count <= MAX_ELEMENTS => Ok((shape, count)),
+        Some(count) if ops::within(&shape, MAX_ELEMENTS) => Ok((shape, count)),
         _ => Err(format!("its shape {dims:?} has more than {MAX_ELEMENTS} elements")),
     }
 }

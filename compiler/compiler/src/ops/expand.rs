@@ -1,8 +1,6 @@
 //! `Expand`.
 
-use hs_ir::element_count;
-
-use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape};
+use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape, within};
 use crate::diagnostic::Diagnostic;
 
 /// The operator.
@@ -14,7 +12,7 @@ pub const MAX_ELEMENTS: usize = 1 << 26;
 /// A shape from integers, small enough to be filled.
 pub(super) fn sizes(call: &Call<'_>, shape: &[i64]) -> Result<Vec<usize>, Diagnostic> {
     let sizes: Option<Vec<usize>> = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
-    sizes.filter(|s| element_count(s).is_some_and(|n| n <= MAX_ELEMENTS)).ok_or_else(|| {
+    sizes.filter(|s| within(s, MAX_ELEMENTS)).ok_or_else(|| {
         call.error(format!("its shape {shape:?} is negative, or larger than {MAX_ELEMENTS} elements"))
     })
 }
@@ -24,7 +22,7 @@ fn shape(call: &Call<'_>) -> Result<Vec<usize>, Diagnostic> {
     let target = call.constant_ints(1)?.ok_or_else(|| call.error("lacks its shape"))?;
     let target = sizes(call, target)?;
     broadcast_shape(x, &target)
-        .filter(|s| element_count(s).is_some_and(|n| n <= MAX_ELEMENTS))
+        .filter(|s| within(s, MAX_ELEMENTS))
         .ok_or_else(|| call.error(format!("cannot expand {x:?} to {target:?}")))
 }
 

@@ -1,8 +1,6 @@
 //! `Gather`.
 
-use hs_ir::element_count;
-
-use super::{Call, Inferred, OpDef, expand};
+use super::{Call, Inferred, OpDef, expand, within};
 use crate::diagnostic::Diagnostic;
 
 /// The operator.
@@ -12,7 +10,7 @@ fn shape(call: &Call<'_>) -> Result<(usize, Vec<usize>), Diagnostic> {
     let (x, indices) = (call.arg(0)?.shape, call.arg(1)?.shape);
     let axis = call.axis(call.int("axis")?.unwrap_or(0), x.len())?;
     let shape: Vec<usize> = [&x[..axis], indices, &x[axis + 1..]].concat();
-    if element_count(&shape).is_none_or(|n| n > expand::MAX_ELEMENTS) {
+    if !within(&shape, expand::MAX_ELEMENTS) {
         return Err(call.error(format!("its result {shape:?} is too large")));
     }
     Ok((axis, shape))

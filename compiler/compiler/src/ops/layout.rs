@@ -1,5 +1,11 @@
 //! Row-major index arithmetic.
 
+/// Whether a shape has at most `most` elements, dimensions of 0 counted as 1: an empty tensor may have no huge axes
+/// either.
+pub(crate) fn within(shape: &[usize], most: usize) -> bool {
+    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d.max(&1))).is_some_and(|n| n <= most)
+}
+
 /// Row-major strides.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut out = vec![1; shape.len()];
@@ -45,6 +51,9 @@ pub(crate) fn permuted_indices(shape: &[usize], perm: &[usize]) -> Vec<usize> {
 
 /// `start` plus the sum of index times step, for each index of `shape` in row-major order.
 pub(super) fn walk(shape: &[usize], step: &[usize], start: usize) -> Vec<usize> {
+    if shape.contains(&0) {
+        return Vec::new();
+    }
     let mut out = vec![start];
     for (&dim, &step) in shape.iter().zip(step) {
         let mut next = Vec::with_capacity(out.len() * dim);

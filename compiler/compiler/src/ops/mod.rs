@@ -45,7 +45,7 @@ pub mod unary;
 pub mod window;
 
 pub use call::{Arg, Call};
-pub(crate) use layout::{broadcast_indices, broadcast_shape, permuted_indices, strides};
+pub(crate) use layout::{broadcast_indices, broadcast_shape, permuted_indices, strides, within};
 
 /// The domain of operators that only passes produce: `Affine` and `Dense`.
 pub const INTERNAL_DOMAIN: &str = "hypersonic";

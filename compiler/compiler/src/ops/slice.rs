@@ -61,10 +61,14 @@ fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
 
 fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let slice = Slice::parse(call)?;
+    let shape = slice.shape();
+    if shape.contains(&0) {
+        return call.gathered(0, shape, &[]);
+    }
     let mut picks = vec![0usize];
     for (&(start, step, count), stride) in slice.ranges.iter().zip(strides(call.arg(0)?.shape)) {
         let index = |i: usize| (start as i64 + i as i64 * step) as usize;
         picks = picks.iter().flat_map(|base| (0..count).map(move |i| base + index(i) * stride)).collect();
     }
-    call.gathered(0, slice.shape(), &picks)
+    call.gathered(0, shape, &picks)
 }

@@ -1,6 +1,6 @@
 //! Sliding windows, shared by convolution and pooling.
 
-use super::Call;
+use super::{Call, within};
 use crate::diagnostic::Diagnostic;
 
 /// A window that slides along one axis, padding resolved.
@@ -66,6 +66,9 @@ impl Window {
     }
 }
 
+/// Most taps of a window.
+const MAX_TAPS: usize = 1 << 24;
+
 /// The windows of `kernel` over the spatial dimensions `input`, from the attributes `strides`, `dilations`, `pads`,
 /// `auto_pad` and `ceil_mode`.
 pub(super) fn parse(call: &Call<'_>, input: &[usize], kernel: &[usize]) -> Result<Vec<Window>, Diagnostic> {
@@ -79,6 +82,9 @@ pub(super) fn parse(call: &Call<'_>, input: &[usize], kernel: &[usize]) -> Resul
         Some(pads) => sizes(call, "pads", pads, 2 * rank, 0)?,
         None => vec![0; 2 * rank],
     };
+    if !within(kernel, MAX_TAPS) {
+        return Err(call.error(format!("its kernel {kernel:?} is too large")));
+    }
     if kernel.contains(&0) {
         return Err(call.error(format!("its kernel {kernel:?} is empty")));
     }

@@ -4,6 +4,7 @@ use hs_ir::Graph;
 
 use super::fold;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::ops::softmax::Softmax;
 use crate::ops::{self, Call, Stage};
 
 pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
@@ -36,6 +37,10 @@ fn step(graph: &mut Graph, index: usize) -> Result<(), Option<Diagnostic>> {
     if !matches!(op.stage, Stage::Lowers(_)) {
         return Err(Some(not_lowered(&call)));
     }
+    if node.is("Softmax") && over_batch(&call)? {
+        let help = "export the model with the softmax over the features (axis=-1)";
+        return Err(Some(call.error("runs over axis 0, the batch").help(help)));
+    }
     if !node.is("Clip") {
         finite(&call)?;
     }
@@ -52,6 +57,12 @@ fn step(graph: &mut Graph, index: usize) -> Result<(), Option<Diagnostic>> {
         }
     }
     Ok(())
+}
+
+/// Whether a softmax runs over the batch alone.
+fn over_batch(call: &Call<'_>) -> Result<bool, Diagnostic> {
+    let softmax = Softmax::parse(call)?;
+    Ok(softmax.axis == 0 && softmax.length == 1 && call.arg(0)?.shape.len() > 1)
 }
 
 fn finite(call: &Call<'_>) -> Result<(), Diagnostic> {

@@ -84,7 +84,7 @@ pub(super) fn infer(op: &OpDef, call: &Call<'_>, graph: &Graph) -> Result<Vec<In
         let Some(result) = results.get(index) else {
             return Err(call.error(format!("its output {index} is not supported")));
         };
-        if element_count(&result.shape).is_none_or(|n| n > MAX_ELEMENTS) {
+        if !ops::within(&result.shape, MAX_ELEMENTS) {
             return Err(
                 call.error(format!("its result has the shape {:?}, which is too large", result.shape))
             );

@@ -107,6 +107,33 @@ fn huge_inputs_and_results() {
 }
 
 #[test]
+fn empty_tensors_with_huge_axes() {
+    let huge = 1 << 40;
+    let mut m = small();
+    m.floats("empty", &[0, huge, huge], &[]);
+    one_error(&m, "more than");
+
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 2]).ints("shape", &[huge, 0]);
+    m.node("ConstantOfShape", &["shape"], &["empty"]).name("fill");
+    m.node("Concat", &["empty", "empty"], &["both"]).int("axis", 1);
+    m.node("Concat", &["x", "both"], &["y"]).int("axis", 1);
+    m.output("y", &[]);
+    let errors = normalise(build(&m)).unwrap_err();
+    assert_eq!(errors.0[0].node.as_deref(), Some("fill"));
+}
+
+#[test]
+fn softmax_over_the_batch() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 2]);
+    m.node("Softmax", &["x"], &["y"]).name("wrong").int("axis", 0);
+    m.output("y", &[-1, 2]);
+    let errors = normalise(build(&m)).unwrap_err();
+    assert!(errors.to_string().contains("node 'wrong' (Softmax): runs over axis 0, the batch"), "{errors}");
+}
+
+#[test]
 fn cycles() {
     let mut m = small();
     m.node("Add", &["y", "c"], &["a"]).name("one");
