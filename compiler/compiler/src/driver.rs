@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hs_fixed::Type;
 use hs_hw::{Io, Program, Schedule, Strategy};
-use hs_ir::Tensor;
+use hs_ir::{Tensor, ValueId};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -78,7 +78,7 @@ pub fn compile(
         }
     };
     observe(Stage::Lower);
-    let lowering = LowerOptions { precision: options.precision, ranges };
+    let lowering = LowerOptions { precision: options.precision, ranges, ..LowerOptions::default() };
     let lowered = lower::lower(&graph, &lowering)?;
     warnings.extend(lowered.warnings);
     observe(Stage::Schedule);
@@ -88,14 +88,16 @@ pub fn compile(
         reuse: options.reuse,
         ..schedule::ScheduleOptions::default()
     };
-    let (schedule, notes) = schedule::schedule(&lowered.program, &wishes)?;
-    warnings.extend(notes);
+    let (schedule, notes) = schedule::schedule(&lowered.program, &wishes)
+        .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))?;
+    warnings.extend(notes.into_iter().map(|n| Diagnostic { node: n.node, ..Diagnostic::warning(n.message) }));
     Ok(Compiled { graph, program: lowered.program, schedule, notes: lowered.notes, warnings })
 }
 
 /// The HLS project of a compiled model: paths relative to the project, and their bytes.
 pub fn hls_project(compiled: &Compiled, name: &str) -> Result<Vec<hls::EmittedFile>, Diagnostics> {
     hls::emit(&compiled.program, &compiled.schedule, name)
+        .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))
 }
 
 /// Smallest and largest value of every tensor over the rows of `data` (one tensor a model input).
@@ -133,13 +135,15 @@ fn observed_ranges(graph: &NormalGraph, data: &[Tensor]) -> Result<ObservedRange
             let values = values[row * len..(row + 1) * len].iter().map(|v| *v as f32).collect();
             one.push(Tensor::from_f32(shape.to_vec(), values).map_err(|e| Diagnostic::error(e.to_string()))?);
         }
-        reference::observe(graph.graph(), &one, &mut |value, values| {
+        let run = reference::eval_all(graph.graph(), &one)?;
+        for (i, value) in graph.graph().values.iter().enumerate() {
+            let Some(tensor) = run.get(ValueId::new(i)).filter(|_| value.constant.is_none()) else { continue };
             let range = ranges.entry(value.name.clone()).or_insert((f64::INFINITY, f64::NEG_INFINITY));
-            for v in values {
-                range.0 = range.0.min(*v);
-                range.1 = range.1.max(*v);
+            for v in tensor.to_f64() {
+                range.0 = range.0.min(v);
+                range.1 = range.1.max(v);
             }
-        })?;
+        }
     }
     Ok(ranges)
 }

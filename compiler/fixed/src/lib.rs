@@ -13,5 +13,5 @@ mod spell;
 
 pub use format::{Format, FormatError, MAX_INT, MAX_WIDTH};
 pub use interval::Interval;
-pub use modes::{Overflow, Rounding, Type, round};
+pub use modes::{Overflow, Rounding, Type, round, round_to};
 pub use spell::{Modes, ParseTypeError, parse_type};

@@ -211,6 +211,14 @@ pub fn round(code: i128, drop: u32, mode: Rounding) -> i128 {
     kept + i128::from(up)
 }
 
+/// `code` moved to a grid of `drop` fraction bits less (more when negative); `None` beyond 128 bits.
+pub fn round_to(code: i128, drop: i32, mode: Rounding) -> Option<i128> {
+    if drop >= 0 {
+        return Some(round(code, drop as u32, mode));
+    }
+    code.checked_mul(1i128.checked_shl(drop.unsigned_abs()).filter(|f| *f > 0)?)
+}
+
 /// Bit `drop + width` of the source, where it exists: the first one that the target cannot keep.
 fn high_bit(source: i128, from: Format, drop: i32, width: u32) -> bool {
     let pos = i64::from(drop) + i64::from(width);

@@ -129,7 +129,9 @@ fn on_grid(what: &str, values: &[f64], grid: &Grid) -> Result<Codes, Diagnostic>
     let codes = given(what, values, format)?;
     for (i, (v, c)) in values.iter().zip(codes.data.iter()).enumerate() {
         if format.value(i128::from(*c)) != *v {
-            return Err(Diagnostic::error(format!("{what} {i} is {v}, off the grid {format} of its quantiser")));
+            return Err(Diagnostic::error(format!(
+                "{what} {i} is {v}, off the grid {format} of its quantiser"
+            )));
         }
     }
     Ok(codes)

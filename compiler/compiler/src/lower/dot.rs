@@ -31,7 +31,15 @@ pub struct FloatDot<'a> {
 
 impl Lowerer<'_> {
     /// Rounds the constants, sizes the accumulator and pushes the node with its tail.
-    pub fn dot(&mut self, dot: FloatDot<'_>, v: ValueId, like: impl FnOnce(HwId) -> Val) -> Result<(), Diagnostic> {
+    pub fn dot(
+        &mut self,
+        dot: FloatDot<'_>,
+        v: ValueId,
+        like: impl FnOnce(HwId) -> Val,
+    ) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return self.hls4ml_dot(dot, v, like);
+        }
         let outputs = dot.shape.last().copied().unwrap_or(1);
         let weight = constants::codes("weight", &dot.weight, self.constant_choice(dot.weight_value))?;
         let bias = match &dot.bias {
@@ -58,9 +66,10 @@ impl Lowerer<'_> {
             accum: Accum::Exact(Format::new(true, 64, 64 - frac).map_err(|_| too_wide("the accumulator"))?),
             act: Act::None,
         };
-        let sums = range::dot_sum(&op, outputs, self.range(dot.input)).ok_or_else(|| too_wide("the accumulator"))?;
-        let accum =
-            Format::holding(sums.partial.lo, sums.partial.hi, frac).map_err(|_| too_wide("the accumulator"))?;
+        let sums =
+            range::dot_sum(&op, outputs, self.range(dot.input)).ok_or_else(|| too_wide("the accumulator"))?;
+        let accum = Format::holding(sums.partial.lo, sums.partial.hi, frac)
+            .map_err(|_| too_wide("the accumulator"))?;
         op.accum = Accum::Exact(accum);
         let exact =
             Exact { name: dot.name.to_owned(), op: Op::Dot(op), inputs: vec![dot.input], shape: dot.shape };

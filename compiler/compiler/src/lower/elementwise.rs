@@ -34,6 +34,9 @@ impl Lowerer<'_> {
         constants: &FloatAffine<'_>,
         v: ValueId,
     ) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return self.hls4ml_affine(name, input, constants, v);
+        }
         let scale = match constants.scale {
             Some(t) => {
                 let values = self.spread(t, input)?;
@@ -88,6 +91,9 @@ impl Lowerer<'_> {
                 (val.hw, hw, val)
             }
         };
+        if self.hls4ml() {
+            return self.hls4ml_binary(name, op, (hw_a, hw_b), &like, v);
+        }
         let shape = self.node(like.hw).shape.clone();
         let op = Op::Binary { op, act: Act::None };
         let exact = Exact { name: name.to_owned(), op, inputs: vec![hw_a, hw_b], shape };
@@ -95,12 +101,15 @@ impl Lowerer<'_> {
     }
 
     /// Pushes the concatenation of `inputs` along ONNX axis `axis` (without the batch axis).
-    pub fn concat(&mut self, name: &str, inputs: &[ValueId], axis: usize, v: ValueId) -> Result<(), Diagnostic> {
-        let mut first = None;
-        for id in inputs.iter().filter(|v| self.graph.constant(**v).is_none()) {
-            first = Some(self.val(*id)?);
-            break;
-        }
+    pub fn concat(
+        &mut self,
+        name: &str,
+        inputs: &[ValueId],
+        axis: usize,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let computed = inputs.iter().find(|v| self.graph.constant(**v).is_none());
+        let first = computed.map(|v| self.val(*v)).transpose()?;
         let Some(first) = first else { return Err(Diagnostic::error("concatenates constants only")) };
         let first = self.plain(&first)?;
         let (perm, onnx) = (first.perm.clone(), self.shape(v)?);
@@ -126,7 +135,13 @@ impl Lowerer<'_> {
                 .union(self.node(*hw).format())
                 .map_err(|_| super::too_wide("the union of its inputs"))?;
         }
-        let ty = if format.width() <= 63 { plain(format) } else { self.result_type(v, exact)? };
+        let ty = if self.hls4ml() {
+            self.hls4ml_concat_type(&parts)?
+        } else if format.width() <= 63 {
+            plain(format)
+        } else {
+            self.result_type(v, exact)?
+        };
         let shape = perm.iter().map(|a| onnx[*a]).collect();
         let at = perm.iter().position(|a| *a == axis).ok_or_else(|| Diagnostic::error("no such axis"))?;
         let id = self.push(name, Op::Concat { axis: at }, parts, shape, ty)?;
@@ -177,7 +192,11 @@ impl Lowerer<'_> {
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;
         let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;
-        let ty = if exact.frac() <= ty.format.frac() { Type { rounding: hs_fixed::Rounding::Trn, ..ty } } else { ty };
+        let ty = if exact.frac() <= ty.format.frac() {
+            Type { rounding: hs_fixed::Rounding::Trn, ..ty }
+        } else {
+            ty
+        };
         let shape = self.node(input.hw).shape.clone();
         let rounding = if ty.rounding == hs_fixed::Rounding::Trn { Cost::None } else { Cost::Logic };
         let interpolated = built.lut.interpolate;
@@ -201,7 +220,16 @@ impl Lowerer<'_> {
     }
 
     /// Pushes an activation of its own.
-    pub fn activate(&mut self, name: &str, input: &Val, act: Activation, v: ValueId) -> Result<(), Diagnostic> {
+    pub fn activate(
+        &mut self,
+        name: &str,
+        input: &Val,
+        act: Activation,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return self.hls4ml_activate(name, input, act, v);
+        }
         self.finish_alone(name, input, act, v)
     }
 }

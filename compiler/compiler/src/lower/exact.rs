@@ -47,28 +47,50 @@ impl Lowerer<'_> {
     }
 
     /// Pushes `exact` with its tail and binds the result, which has the layout of `like`.
-    pub fn finish(&mut self, exact: Exact, v: ValueId, like: impl FnOnce(HwId) -> Val) -> Result<(), Diagnostic> {
+    pub fn finish(
+        &mut self,
+        exact: Exact,
+        v: ValueId,
+        like: impl FnOnce(HwId) -> Val,
+    ) -> Result<(), Diagnostic> {
         let tail = self.tail(v)?;
         self.finish_with(exact, tail, like)
     }
 
     /// An activation or quantiser on its own: a `requant` of the value it reads.
-    pub fn finish_alone(&mut self, name: &str, input: &Val, activation: Activation, v: ValueId) -> Result<(), Diagnostic> {
+    pub fn finish_alone(
+        &mut self,
+        name: &str,
+        input: &Val,
+        activation: Activation,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
         let mut tail = self.tail_quantiser(v)?;
         tail.activation = Some(activation);
         let shape = self.node(input.hw).shape.clone();
-        let exact = Exact { name: name.to_owned(), op: Op::Requant(Act::None), inputs: vec![input.hw], shape };
+        let exact =
+            Exact { name: name.to_owned(), op: Op::Requant(Act::None), inputs: vec![input.hw], shape };
         self.finish_with(exact, tail, |hw| input.with(hw))
     }
 
     /// Type of `v` and the value that has it: a quantiser that alone reads `v` decides and is absorbed.
-    pub(crate) fn result_or_quantiser(&mut self, v: ValueId, exact: Interval) -> Result<(Type, ValueId), Diagnostic> {
+    pub(crate) fn result_or_quantiser(
+        &mut self,
+        v: ValueId,
+        exact: Interval,
+    ) -> Result<(Type, ValueId), Diagnostic> {
         let tail = self.tail_quantiser(v)?;
         let ty = match tail.quantiser {
             Some(ty) => ty,
             None => self.result_type(v, exact)?,
         };
         Ok((ty, tail.output))
+    }
+
+    /// The type of the quantiser that alone reads `v`, which is absorbed, and the value behind it.
+    pub(crate) fn quantiser_of(&mut self, v: ValueId) -> Result<(Option<Type>, ValueId), Diagnostic> {
+        let tail = self.tail_quantiser(v)?;
+        Ok((tail.quantiser, tail.output))
     }
 
     fn tail_quantiser(&mut self, v: ValueId) -> Result<Tail, Diagnostic> {
@@ -85,7 +107,12 @@ impl Lowerer<'_> {
         Ok(tail)
     }
 
-    fn finish_with(&mut self, exact: Exact, tail: Tail, like: impl FnOnce(HwId) -> Val) -> Result<(), Diagnostic> {
+    fn finish_with(
+        &mut self,
+        exact: Exact,
+        tail: Tail,
+        like: impl FnOnce(HwId) -> Val,
+    ) -> Result<(), Diagnostic> {
         let Exact { name, mut op, inputs, shape } = exact;
         let formats: Vec<Format> = inputs.iter().map(|i| self.node(*i).format()).collect();
         let ranges: Vec<Interval> = inputs.iter().map(|i| self.range(*i)).collect();
@@ -144,7 +171,7 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    fn act(&self, a: &Activation, format: Format) -> Result<Act, Diagnostic> {
+    pub(crate) fn act(&self, a: &Activation, format: Format) -> Result<Act, Diagnostic> {
         Ok(match a {
             Activation::Identity => Act::None,
             Activation::Relu => Act::RELU,
@@ -221,7 +248,9 @@ fn fold_rounding(op: &mut Op, exact: Format, result_frac: i32, ranges: &[Interva
                 return false;
             }
             let Some(sums) = range::dot_sum(&changed, outputs, ranges[0]) else { return false };
-            let Ok(format) = Format::holding(sums.partial.lo, sums.partial.hi, exact.frac()) else { return false };
+            let Ok(format) = Format::holding(sums.partial.lo, sums.partial.hi, exact.frac()) else {
+                return false;
+            };
             changed.accum = Accum::Exact(format);
             if !bounds_fit(&changed.act, format) {
                 return false;

@@ -60,7 +60,11 @@ fn onnx_order(base: &[usize], perm: &[usize]) -> Vec<usize> {
     }
     let mut order = vec![0];
     for axis in perm {
-        order = order.iter().flat_map(|at| (0..base[*axis]).map(move |i| (at, i))).map(|(at, i)| at + i * strides[*axis]).collect();
+        order = order
+            .iter()
+            .flat_map(|at| (0..base[*axis]).map(move |i| (at, i)))
+            .map(|(at, i)| at + i * strides[*axis])
+            .collect();
     }
     order
 }
@@ -97,7 +101,7 @@ impl Lowerer<'_> {
         let shape = self.shape(v)?;
         // A quantiser that alone reads the input is the host's cast.
         let (ty, bound) = match self.only_reader(v) {
-            Some((reader, node)) if node.op == "Quant" => {
+            Some((reader, node)) if node.op == "Quant" && !self.hls4ml() => {
                 let ty = crate::ops::quant::cast_type(self.graph, node)?;
                 self.fused.insert(reader);
                 (ty, node.output(0).unwrap_or(v))
@@ -120,9 +124,11 @@ impl Lowerer<'_> {
             for reader in &self.uses[v.index()] {
                 let node = &self.graph.nodes[*reader];
                 match node.op.as_str() {
-                    "Conv" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => return true,
-                    "Add" | "Sub" | "Mul" | "Div" | "BatchNormalization" | "Relu" | "LeakyRelu" | "Clip" | "Sigmoid"
-                    | "Tanh" | "Quant" | "Pad"
+                    "Conv" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => {
+                        return true;
+                    }
+                    "Add" | "Sub" | "Mul" | "Div" | "BatchNormalization" | "Relu" | "LeakyRelu" | "Clip"
+                    | "Sigmoid" | "Tanh" | "Quant" | "Pad"
                         if seen.insert(*reader) =>
                     {
                         next.extend(node.outputs.iter().flatten());
@@ -256,7 +262,10 @@ impl Lowerer<'_> {
     pub fn reshaped(&self, val: &Val, shape: Vec<usize>) -> Val {
         let mut val = Val { shape, ..self.fresh(val) };
         let input = matches!(self.node(val.hw).op, Op::Input { .. });
-        if !input && val.base != val.shape && val.base.iter().filter(|n| **n != 1).eq(val.shape.iter().filter(|n| **n != 1)) {
+        if !input
+            && val.base != val.shape
+            && val.base.iter().filter(|n| **n != 1).eq(val.shape.iter().filter(|n| **n != 1))
+        {
             // Only axes of length 1 come or go: the value stays plain when the hardware shape allows it.
             let wanted = long_axes(&val.base, &val.perm);
             let perm = order_of(&val.shape, &wanted);
@@ -293,7 +302,11 @@ impl Lowerer<'_> {
         }
         let mut flat = vec![0usize];
         for (axis, n) in val.shape.iter().enumerate() {
-            flat = flat.iter().flat_map(|f| (0..*n).map(move |i| (f, i))).map(|(f, i)| f + i * strides[axis]).collect();
+            flat = flat
+                .iter()
+                .flat_map(|f| (0..*n).map(move |i| (f, i)))
+                .map(|(f, i)| f + i * strides[axis])
+                .collect();
         }
         let values: Vec<f64> = val.onnx_order().into_iter().map(|i| data[flat[i]]).collect();
         let channels = self.node(val.hw).channels();
@@ -348,9 +361,7 @@ fn order_of(shape: &[usize], wanted: &[usize]) -> Vec<usize> {
     let long: Vec<usize> = (0..shape.len()).filter(|a| shape[*a] != 1).collect();
     let mut next = wanted.iter();
     // Short axes keep their place; long ones fill theirs in the wanted order.
-    (0..shape.len())
-        .map(|a| if shape[a] == 1 { a } else { next.next().map_or(a, |w| long[*w]) })
-        .collect()
+    (0..shape.len()).map(|a| if shape[a] == 1 { a } else { next.next().map_or(a, |w| long[*w]) }).collect()
 }
 
 /// Like [`order_of`] for `base`; where `base` is the wanted shape itself, exactly `want`.

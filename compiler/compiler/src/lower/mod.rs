@@ -11,7 +11,9 @@ pub mod constants;
 pub mod dot;
 pub mod elementwise;
 pub mod exact;
+pub(crate) mod hls4ml;
 pub mod layout;
+pub mod options;
 pub mod pool;
 pub mod softmax;
 pub mod table;
@@ -30,18 +32,10 @@ use crate::{
     passes::NormalGraph,
 };
 pub use layout::Val;
+pub use options::{Arithmetic, LayerOptions, LowerOptions, SoftmaxImplementation};
 
 /// Smallest and largest value of each tensor by its ONNX name, as seen in calibration data.
 pub type ObservedRanges = BTreeMap<String, (f64, f64)>;
-
-/// What decides the types of a Program.
-#[derive(Debug, Clone, Default)]
-pub struct LowerOptions {
-    /// Type of input, weight, bias and result; omitted: 16 bits.
-    pub precision: Option<Type>,
-    /// With ranges, integer bits are fitted to them plus a guard bit; the width stays that of `precision`.
-    pub ranges: Option<ObservedRanges>,
-}
 
 /// What one layer's rounding and saturation cost in hardware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -110,6 +104,8 @@ pub struct Lowerer<'a> {
     fused: HashSet<usize>,
     notes: Vec<LayerNote>,
     warnings: Vec<Diagnostic>,
+    /// The node being lowered.
+    current: usize,
 }
 
 /// Lowers a graph. All problems found are reported together.
@@ -139,6 +135,7 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
             // Not ready: an earlier error already says why.
             continue;
         }
+        lw.current = index;
         if let Err(e) = ops::lower(&mut lw, node) {
             errors.push(named(e, &node.name, &node.qualified_op()));
         }
@@ -180,7 +177,8 @@ impl<'a> Lowerer<'a> {
         for v in &graph.outputs {
             is_output[v.index()] = true;
         }
-        let quantised = graph.nodes.iter().any(|n| n.op == "Quant") || graph.values.iter().any(|v| v.grid.is_some());
+        let quantised =
+            graph.nodes.iter().any(|n| n.op == "Quant") || graph.values.iter().any(|v| v.grid.is_some());
         Self {
             graph,
             options,
@@ -195,7 +193,19 @@ impl<'a> Lowerer<'a> {
             fused: HashSet::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
+            current: 0,
         }
+    }
+
+    /// The node being lowered.
+    pub(crate) fn current(&self) -> &'a hs_ir::Node {
+        &self.graph.nodes[self.current]
+    }
+
+    /// What the user says of the node being lowered.
+    pub(crate) fn layer(&self) -> LayerOptions {
+        let node = self.current();
+        self.options.layer(&node.name, &node.sources, &node.op)
     }
 
     fn is_ready(&self, v: ValueId) -> bool {
@@ -215,7 +225,10 @@ impl<'a> Lowerer<'a> {
     /// The lowered form of a value that is no constant.
     pub fn val(&self, v: ValueId) -> Result<Val, Diagnostic> {
         self.vals[v.index()].as_ref().map(|val| self.fresh(val)).ok_or_else(|| {
-            Diagnostic::error(format!("'{}' is constant where an activation is expected", self.graph.value(v).name))
+            Diagnostic::error(format!(
+                "'{}' is constant where an activation is expected",
+                self.graph.value(v).name
+            ))
         })
     }
 
@@ -281,7 +294,13 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Notes what was decided about node `id`.
-    pub(crate) fn note(&mut self, id: hs_hw::ValueId, rounding: Cost, saturation: Cost, table: Option<TableNote>) {
+    pub(crate) fn note(
+        &mut self,
+        id: hs_hw::ValueId,
+        rounding: Cost,
+        saturation: Cost,
+        table: Option<TableNote>,
+    ) {
         let node = self.node(id).name.clone();
         self.notes.push(LayerNote { node, rounding, saturation, table });
     }

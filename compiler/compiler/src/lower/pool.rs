@@ -28,6 +28,9 @@ pub struct FloatPool {
 impl Lowerer<'_> {
     /// Pushes a pool of `input`, an ONNX tensor (channels, space…).
     pub fn pool(&mut self, name: &str, input: &Val, pool: FloatPool, v: ValueId) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return self.hls4ml_pool(name, input, pool, v);
+        }
         let order = channels_last(input.shape.len());
         let hw = self.demand(input, &order)?;
         let shape: Vec<usize> = channels_last(pool.shape.len()).iter().map(|a| pool.shape[*a]).collect();

@@ -21,6 +21,9 @@ const MAX_FRAC: i32 = 28;
 impl Lowerer<'_> {
     /// Softmax of `input` over ONNX axis `axis` (without the batch axis).
     pub fn softmax(&mut self, name: &str, input: &Val, axis: usize, v: ValueId) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return self.hls4ml_softmax(name, input, axis, v);
+        }
         let rank = input.shape.len();
         let perm: Vec<usize> = (0..rank).filter(|a| *a != axis).chain([axis]).collect();
         let hw = self.demand(input, &perm)?;
@@ -43,7 +46,8 @@ impl Lowerer<'_> {
 
         // The largest element contributes 1, so the sum lies in 1..=n.
         let one = 1i128 << frac;
-        let sum = Format::holding(0, one * n as i128, frac).map_err(|_| too_wide("the sum of exponentials"))?;
+        let sum =
+            Format::holding(0, one * n as i128, frac).map_err(|_| too_wide("the sum of exponentials"))?;
         let inv_format = unit_format(frac)?;
         let inv = table::build(&Function {
             name: "1/sum",

@@ -215,7 +215,11 @@ mod tests {
     #[test]
     fn wide_inputs_interpolate_within_half_a_place() {
         let b = tanh_at(16, 6, -32768, 32767, 10);
-        assert!(b.lut.interpolate && b.note.entries <= 4097 && b.note.error <= b.note.lsb / 2.0, "{:?}", b.note);
+        assert!(
+            b.lut.interpolate && b.note.entries <= 4097 && b.note.error <= b.note.lsb / 2.0,
+            "{:?}",
+            b.note
+        );
     }
 
     #[test]

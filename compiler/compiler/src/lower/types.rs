@@ -46,12 +46,19 @@ impl<'a> Lowerer<'a> {
 
     /// Type of the model input `v`.
     pub(crate) fn input_type(&self, v: ValueId) -> Result<Type, Diagnostic> {
+        if let Some(ty) = self.options.nodes.get(&self.graph.value(v).name).and_then(|o| o.result) {
+            return Ok(ty);
+        }
+        if self.hls4ml() {
+            return self.hls4ml_default();
+        }
         self.declared(v, true)
     }
 
     /// Type of the value `v` whose exact values lie in `exact`.
     pub(crate) fn result_type(&self, v: ValueId, exact: Interval) -> Result<Type, Diagnostic> {
-        let observed = self.options.ranges.as_ref().is_some_and(|r| r.contains_key(&self.graph.value(v).name));
+        let observed =
+            self.options.ranges.as_ref().is_some_and(|r| r.contains_key(&self.graph.value(v).name));
         if self.quantised && self.options.precision.is_none() && !observed {
             // The model's quantisers decide what is dropped; between them nothing is.
             if let Ok(f) = exact.format()

@@ -5,7 +5,7 @@ use hs_ir::TensorData;
 use super::Activation;
 use super::{Call, Inferred, OpDef, call::same_as_input};
 use crate::diagnostic::Diagnostic;
-use crate::lower::Lowerer;
+use crate::lower::{Lowerer, hls4ml::Tabulated};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
@@ -118,6 +118,8 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     let name = &call.node.name;
     match Unary::parse(call)? {
         Unary::Relu => lw.activate(name, &input, Activation::Relu, out),
+        Unary::Sigmoid if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Sigmoid, 1.0, out),
+        Unary::Tanh if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Tanh, 1.0, out),
         Unary::Sigmoid => lw.table(name, &input, ("sigmoid", &|x| 1.0 / (1.0 + libm::exp(-x))), out),
         Unary::Tanh => lw.table(name, &input, ("tanh", &libm::tanh), out),
         Unary::Abs

@@ -1,0 +1,202 @@
+//! Dense, convolution, batch normalisation, merges, pooling.
+
+use hs_fixed::{Format, Interval, Overflow, Type};
+use hs_hw::{
+    Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Io, Op, Order, Pool, PoolKind, Strategy,
+    ValueId as HwId, range,
+};
+use hs_ir::ValueId;
+
+use super::{
+    super::{
+        Lowerer, constants,
+        dot::FloatDot,
+        elementwise::FloatAffine,
+        layout::{Val, channels_last},
+        pool::FloatPool,
+    },
+    decimal_codes, infer, one_bit,
+};
+use crate::diagnostic::Diagnostic;
+
+impl Lowerer<'_> {
+    /// Type of a weight: the model's quantiser, the user's word, the default.
+    fn hls4ml_constant_type(&self, v: Option<ValueId>, given: Option<Type>) -> Result<Type, Diagnostic> {
+        if let Some(grid) = v.and_then(|v| self.graph.value(v).grid.as_deref()) {
+            let format = constants::grid_format(grid)?;
+            let overflow = if grid.narrow { Overflow::SatSym } else { Overflow::Sat };
+            return Ok(Type::new(format, hs_fixed::Rounding::RndConv, overflow));
+        }
+        given.map_or_else(|| self.hls4ml_default(), Ok)
+    }
+
+    /// A dot product in hls4ml's accumulation.
+    pub(crate) fn hls4ml_dot(
+        &mut self,
+        dot: FloatDot<'_>,
+        v: ValueId,
+        like: impl FnOnce(HwId) -> Val,
+    ) -> Result<(), Diagnostic> {
+        let layer = self.layer();
+        let outputs = dot.shape.last().copied().unwrap_or(1);
+        let weight_ty = self.hls4ml_constant_type(dot.weight_value, layer.weight)?;
+        let bias_ty = self.hls4ml_constant_type(dot.bias_value, layer.bias)?;
+        let weight = decimal_codes("weight", &dot.weight, weight_ty)?;
+        let bias = dot.bias.as_ref().map(|b| decimal_codes("bias", b, bias_ty)).transpose()?;
+        let split = bias.is_some() && (layer.split_bias == Some(true) || layer.unbiased.is_some());
+        let x = self.node(dot.input).format();
+        let terms = weight.len() / outputs.max(1);
+        let auto = || infer::dot(x, weight_ty.format, bias_ty.format, terms);
+        let accum_ty = layer.accum.map_or_else(auto, Ok)?;
+        let given = if split { layer.unbiased.or(layer.result) } else { layer.result };
+        let ty = given.map_or_else(auto, Ok)?;
+        let order = order(&accum_ty, layer.strategy, layer.reuse, terms, outputs);
+        let stepwise = Accum::Stepwise { product: Some(accum_ty), ty: accum_ty, order };
+        let mut op = Dot {
+            window: dot.window,
+            groups: dot.groups,
+            weight,
+            bias: bias.clone().filter(|_| !split),
+            accum: stepwise,
+            act: Act::None,
+        };
+        if let Some(exact) = exact_accum(&op, outputs, self.range(dot.input), accum_ty, x) {
+            op.accum = exact;
+        }
+        let hw = self.push(dot.name, Op::Dot(op), vec![dot.input], dot.shape, ty)?;
+        let hw = match bias.filter(|_| split) {
+            None => hw,
+            Some(bias) => {
+                let from = self.node(hw).format();
+                let auto = || infer::affine(from, one_bit()?, bias_ty.format);
+                let ty = layer.result.map_or_else(auto, Ok)?;
+                let op = Op::Affine { scale: Codes::new(one_bit()?, vec![1]), bias, act: Act::None };
+                let shape = self.node(hw).shape.clone();
+                self.push(&format!("{}/bias", dot.name), op, vec![hw], shape, ty)?
+            }
+        };
+        self.bind(v, like(hw));
+        Ok(())
+    }
+
+    /// x × scale + bias as a batch normalisation or one of hls4ml's scale layers.
+    pub(crate) fn hls4ml_affine(
+        &mut self,
+        name: &str,
+        input: &Val,
+        constants: &FloatAffine<'_>,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let layer = self.layer();
+        let bias_ty = self.hls4ml_constant_type(constants.bias_value, layer.bias)?;
+        let scale = match constants.scale {
+            Some(t) => {
+                let ty = self.hls4ml_constant_type(constants.scale_value, layer.weight)?;
+                decimal_codes("scale", &self.spread(t, input)?, ty)?
+            }
+            None => Codes::new(one_bit()?, vec![1]),
+        };
+        let bias = match constants.bias {
+            Some(t) => decimal_codes("bias", &self.spread(t, input)?, bias_ty)?,
+            None => Codes::new(bias_ty.format, vec![0]),
+        };
+        let x = self.node(input.hw).format();
+        let auto = || infer::affine(x, scale.format, bias.format);
+        let ty = layer.result.map_or_else(auto, Ok)?;
+        let op = Op::Affine { scale, bias, act: Act::None };
+        let like = input.clone();
+        self.hls4ml_push(name, op, vec![input.hw], ty, v, |hw| like.with(hw))
+    }
+
+    /// An elementwise op of two tensors.
+    pub(crate) fn hls4ml_binary(
+        &mut self,
+        name: &str,
+        op: BinaryOp,
+        (a, b): (HwId, HwId),
+        like: &Val,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let layer = self.layer();
+        let (fa, fb) = (self.node(a).format(), self.node(b).format());
+        let ty = layer.result.map_or_else(|| infer::binary(op, fa, fb), Ok)?;
+        let like = like.clone();
+        self.hls4ml_push(name, Op::Binary { op, act: Act::None }, vec![a, b], ty, v, |hw| like.with(hw))
+    }
+
+    /// Type of a concatenation.
+    pub(crate) fn hls4ml_concat_type(&self, parts: &[HwId]) -> Result<Type, Diagnostic> {
+        let formats: Vec<Format> = parts.iter().map(|p| self.node(*p).format()).collect();
+        self.layer().result.map_or_else(|| infer::concat(&formats), Ok)
+    }
+
+    /// A pool. In streams hls4ml casts to the accumulator's type first.
+    pub(crate) fn hls4ml_pool(
+        &mut self,
+        name: &str,
+        input: &Val,
+        pool: FloatPool,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let layer = self.layer();
+        let stream = self.options.io == Some(Io::Stream);
+        let order = channels_last(input.shape.len());
+        let mut hw = self.demand(input, &order)?;
+        let x = self.node(hw).format();
+        let n: usize = pool.window.iter().map(|w| w.kernel).product();
+        let shape: Vec<usize> = order.iter().map(|a| pool.shape[*a]).collect();
+        let kind = match pool.average {
+            None => {
+                if let Some(accum) = layer.accum.filter(|a| stream && a.format != x) {
+                    hw = self.hls4ml_cast(&format!("{name}/accum"), hw, accum)?;
+                }
+                PoolKind::Max
+            }
+            Some(include_pad) => {
+                let ty = layer.accum.map_or_else(|| infer::average(x, n), Ok)?;
+                let global = shape[..shape.len() - 1].iter().all(|d| *d == 1)
+                    && self.current().op.starts_with("Global");
+                let order = if !stream || global { Order::Sequential } else { Order::Tree };
+                let accum = Accum::Stepwise { product: None, ty, order };
+                PoolKind::Average(Average { include_pad, accum, divide: Divide::TowardZero })
+            }
+        };
+        let from = self.node(hw).format();
+        let ty =
+            layer.result.unwrap_or(super::super::types::plain(if pool.average.is_some() { x } else { from }));
+        let op = Op::Pool(Pool { kind, window: pool.window });
+        let id = self.push(name, op, vec![hw], shape, ty)?;
+        self.bind(v, Val::plain(id, pool.shape, order));
+        Ok(())
+    }
+}
+
+/// Order of the additions; with an accumulator that wraps it is free, since products come on its grid.
+fn order(
+    accum: &Type,
+    strategy: Option<Strategy>,
+    reuse: Option<usize>,
+    terms: usize,
+    outputs: usize,
+) -> Order {
+    if accum.overflow == Overflow::WRAP {
+        return Order::Any;
+    }
+    match strategy {
+        None | Some(Strategy::Latency) => Order::Sequential,
+        Some(Strategy::Resource) => match infer::reuse(terms, outputs, reuse.unwrap_or(1)) {
+            rf if rf > 1 && rf <= terms => Order::Strided { rf },
+            _ => Order::Sequential,
+        },
+    }
+}
+
+/// The same sum without steps, where no step loses anything.
+fn exact_accum(dot: &Dot, outputs: usize, x: Interval, ty: Type, x_format: Format) -> Option<Accum> {
+    let product = x_format.mul(dot.weight.format).ok()?;
+    let fine = dot.bias.as_ref().map_or(product.frac(), |b| b.format.frac().max(product.frac()));
+    let sums = range::dot_sum(dot, outputs, x)?;
+    let keeps = ty.overflow != Overflow::SatSym || !ty.format.is_signed();
+    (keeps && ty.format.frac() >= fine && sums.partial.fits(ty.format) && sums.product.fits(ty.format))
+        .then_some(Accum::Exact(ty.format))
+}

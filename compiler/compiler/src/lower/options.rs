@@ -1,0 +1,132 @@
+//! What decides the types of a Program, and its rules of arithmetic.
+
+use std::collections::BTreeMap;
+
+use hs_fixed::Type;
+use hs_hw::{Io, Strategy};
+
+use super::ObservedRanges;
+
+/// The rules by which a graph becomes a Program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// Exact accumulators, one cast a value, constants rounded to nearest.
+    #[default]
+    Native,
+    /// hls4ml's C++, bit for bit: a cast a product, constants through decimal text, its tables.
+    Hls4ml,
+}
+
+/// How hls4ml computes a softmax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SoftmaxImplementation {
+    /// exp(x - max) over Σ exp(x - max).
+    #[default]
+    Stable,
+    /// exp(x) over Σ exp(x).
+    Latency,
+    /// 1 over Σ exp(x_j - x_i).
+    Legacy,
+    /// 1 for the first largest element, 0 elsewhere.
+    Argmax,
+}
+
+/// What a user says of a layer, of all layers of an op type, or of the model; `None`: nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LayerOptions {
+    /// Weights and scales.
+    pub weight: Option<Type>,
+    /// Biases.
+    pub bias: Option<Type>,
+    /// Accumulators.
+    pub accum: Option<Type>,
+    /// The layer's result.
+    pub result: Option<Type>,
+    /// hls4ml arithmetic, a bias that is a layer of its own: the result before the bias is added. With it
+    /// `split_bias` is meant.
+    pub unbiased: Option<Type>,
+    /// hls4ml arithmetic: the bias is a layer of its own.
+    pub split_bias: Option<bool>,
+    /// Entries of a table.
+    pub table: Option<Type>,
+    /// Number of entries of a table.
+    pub table_size: Option<usize>,
+    /// Slopes, thresholds and other parameters of activations.
+    pub param: Option<Type>,
+    /// Softmax: entries of the exponential's table.
+    pub exp_table: Option<Type>,
+    /// Softmax: entries of the reciprocal's table.
+    pub inv_table: Option<Type>,
+    /// Softmax: what the reciprocal is looked up with.
+    pub inv_input: Option<Type>,
+    /// Softmax: how it is computed.
+    pub softmax: Option<SoftmaxImplementation>,
+    /// Layout of multiplications; under hls4ml arithmetic it orders saturating sums.
+    pub strategy: Option<Strategy>,
+    /// Products that share a multiplier.
+    pub reuse: Option<usize>,
+    /// The user's type wins over a quantiser of the model.
+    pub overrule: bool,
+}
+
+impl LayerOptions {
+    /// What this says, and `weaker` where it says nothing.
+    pub fn or(&self, weaker: &Self) -> Self {
+        Self {
+            weight: self.weight.or(weaker.weight),
+            bias: self.bias.or(weaker.bias),
+            accum: self.accum.or(weaker.accum),
+            result: self.result.or(weaker.result),
+            unbiased: self.unbiased.or(weaker.unbiased),
+            split_bias: self.split_bias.or(weaker.split_bias),
+            table: self.table.or(weaker.table),
+            table_size: self.table_size.or(weaker.table_size),
+            param: self.param.or(weaker.param),
+            exp_table: self.exp_table.or(weaker.exp_table),
+            inv_table: self.inv_table.or(weaker.inv_table),
+            inv_input: self.inv_input.or(weaker.inv_input),
+            softmax: self.softmax.or(weaker.softmax),
+            strategy: self.strategy.or(weaker.strategy),
+            reuse: self.reuse.or(weaker.reuse),
+            overrule: self.overrule || weaker.overrule,
+        }
+    }
+}
+
+/// Everything that decides a Program.
+#[derive(Debug, Clone, Default)]
+pub struct LowerOptions {
+    /// Rules.
+    pub arithmetic: Arithmetic,
+    /// Type of input, weight, bias and result; omitted: 16 bits.
+    pub precision: Option<Type>,
+    /// With ranges, integer bits are fitted to them plus a guard bit; the width stays that of `precision`.
+    pub ranges: Option<ObservedRanges>,
+    /// Transport between layers; under hls4ml arithmetic pooling depends on it.
+    pub io: Option<Io>,
+    /// Of all layers.
+    pub model: LayerOptions,
+    /// By op type.
+    pub types: BTreeMap<String, LayerOptions>,
+    /// By the name of a node or an input.
+    pub nodes: BTreeMap<String, LayerOptions>,
+}
+
+impl LowerOptions {
+    /// What the user says of the node `name`, stemming from `sources`, of op type `op`: by name, then by type, then
+    /// for the model.
+    pub fn layer(&self, name: &str, sources: &[String], op: &str) -> LayerOptions {
+        let mut found = LayerOptions::default();
+        for key in std::iter::once(name).chain(sources.iter().map(String::as_str)) {
+            if let Some(own) = self.nodes.get(key) {
+                found = found.or(own);
+            }
+        }
+        if let Some(of_type) = self.types.get(op) {
+            found = found.or(of_type);
+        }
+        found.or(&self.model)
+    }
+}
