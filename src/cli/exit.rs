@@ -1,0 +1,179 @@
+//! Exit codes and the errors behind them: the one place that turns a failure into text or JSON.
+
+use std::{fmt, path::Path, process::ExitCode};
+
+use hs_compiler::diagnostic::{Diagnostic, Diagnostics};
+use hs_package::PackageError;
+use hs_runtime::{LoadError, RunError};
+use serde_json::{Value, json};
+
+/// How a run ends. The numbers are part of the command line's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok,
+    /// Done, and the answer is no: results differ, or the accuracy asked for is not reached.
+    Mismatch,
+    /// The command line is wrong.
+    Usage,
+    /// A model or data file is refused.
+    Input,
+    /// Something this machine lacks.
+    Environment,
+    /// A bug of ours.
+    Internal,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Mismatch => 1,
+            Self::Usage => 2,
+            Self::Input => 3,
+            Self::Environment => 4,
+            Self::Internal => 5,
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Mismatch => "mismatch",
+            Self::Usage => "usage",
+            Self::Input => "input",
+            Self::Environment => "environment",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Shown below each `--help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  results differ, or the accuracy asked for is not reached
+  2  wrong use of the command line
+  3  a model or data file is refused
+  4  something is missing on this machine (a compiler, headers, a library)
+  5  internal error";
+
+/// Why a verb stopped: how it ends, and one or more messages.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    diagnostics: Diagnostics,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, diagnostics: Diagnostic::error(message.to_string()).into() }
+    }
+
+    /// The command line asks for something that does not go together.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// A file is refused.
+    pub(crate) fn input(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Input, message)
+    }
+
+    /// A file cannot be read or written.
+    pub(crate) fn file(path: &Path, error: impl fmt::Display) -> Self {
+        Self::input(format!("{}: {error}", path.display()))
+    }
+
+    /// The machine lacks something.
+    pub(crate) fn environment(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Environment, message)
+    }
+
+    /// A bug.
+    pub(crate) fn internal(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Internal, message)
+            .help("this is a bug in hypersonic: please report it, with the command and the model")
+    }
+
+    /// The same with advice.
+    pub(crate) fn help(mut self, help: impl fmt::Display) -> Self {
+        if let Some(last) = self.diagnostics.0.last_mut() {
+            last.help = Some(help.to_string());
+        }
+        self
+    }
+
+    /// How the run ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "ok": false,
+            "exit_code": self.exit.code(),
+            "error": { "kind": self.exit.kind(), "diagnostics": self.diagnostics },
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.diagnostics.to_string();
+        if text.is_empty() {
+            text.push_str("unknown error");
+        }
+        write!(f, "error: {text}")
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self { exit: Exit::Input, diagnostics }
+    }
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Diagnostics::from(diagnostic).into()
+    }
+}
+
+impl From<PackageError> for Failure {
+    fn from(error: PackageError) -> Self {
+        Self::input(error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Inputs { .. }
+            | RunError::Shape { .. }
+            | RunError::Dtype { .. }
+            | RunError::Rows { .. }
+            | RunError::Nan { .. }
+            | RunError::Code { .. }
+            | RunError::NoCodes(_) => Self::input(error),
+            RunError::Backend { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::NotAvailable { .. } => Self::environment(error),
+            LoadError::Form { .. } | LoadError::Model { .. } => Self::input(error),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `inspect`: what a model became.
+
+use clap::Args as ClapArgs;
+use hs_emulator::NodePlan;
+use hs_hw::{Act, Io, LayerSchedule, Node, Op, Strategy};
+use serde_json::{Value, json};
+
+use super::{
+    Context, Report, backends,
+    exit::Failure,
+    model::Model,
+    options::{CompileArgs, ModelArg},
+    table::{count, pairs, table},
+};
+
+/// Show layers, shapes, types, work and plan of a model
+#[derive(Debug, ClapArgs)]
+#[command(after_long_help = "\
+Examples:
+  hypersonic inspect model.onnx
+  hypersonic inspect model.onnx --precision 'fixed<12,4>' --io stream
+  hypersonic inspect package/ --json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArg,
+    #[command(flatten)]
+    compile: CompileArgs,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
+    let model = Model::open(&args.model.model, &args.compile, context)?;
+    let program = &model.program;
+    let plan = backends::plan(&model)?;
+    let layouts = model.schedule.layers.iter();
+    let layers: Vec<Layer> = program
+        .nodes
+        .iter()
+        .zip(plan.nodes)
+        .zip(layouts)
+        .map(|((node, plan), layout)| Layer::new(node, plan, layout))
+        .collect();
+    let parameters: u64 = layers.iter().map(|l| l.parameters).sum();
+
+    let head = pairs(&[
+        ("model", model.name.clone()),
+        ("fingerprint", program.fingerprint().to_string()),
+        ("io", io_name(model.schedule.io).to_owned()),
+        ("parameters", count(parameters)),
+        ("MACs a row", count(plan.macs)),
+        ("emulator", format!("{} threads, {}, blocks of {} rows", plan.threads, format!("{:?}", plan.isa).to_lowercase(), plan.block)),
+    ]);
+    let rows: Vec<_> = layers.iter().map(Layer::cells).collect();
+    let heading = ["layer", "op", "shape", "type", "parameters", "MACs", "layout", "emulator"];
+    let text = format!("{head}\n\n{}", table(&heading, &rows));
+    let json = json!({
+        "model": model.name,
+        "fingerprint": program.fingerprint().to_string(),
+        "io": model.schedule.io,
+        "parameters": parameters,
+        "macs": plan.macs,
+        "layers": layers.iter().map(Layer::json).collect::<Vec<_>>(),
+    });
+    Ok(Report::new(text, json).warnings(model.warnings))
+}
+
+fn io_name(io: Io) -> &'static str {
+    match io {
+        Io::Parallel => "parallel",
+        Io::Stream => "stream",
+    }
+}
+
+struct Layer {
+    name: String,
+    shape: Vec<usize>,
+    ty: String,
+    parameters: u64,
+    /// Empty for layers without multiplications to share.
+    layout: String,
+    plan: NodePlan,
+}
+
+impl Layer {
+    fn new(node: &Node, plan: NodePlan, layout: &LayerSchedule) -> Self {
+        let layout = match layout.strategy {
+            _ if !matches!(node.op, Op::Dot(_)) => String::new(),
+            Strategy::Latency => "latency".to_owned(),
+            Strategy::Resource => format!("resource, reuse {}", layout.reuse),
+        };
+        Self {
+            name: node.name.escape_debug().to_string(),
+            shape: node.shape.clone(),
+            ty: node.ty.to_string(),
+            parameters: parameters(node),
+            layout,
+            plan,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let number = |n: u64| if n == 0 { String::new() } else { count(n) };
+        let shape = self.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+        vec![
+            self.name.clone(),
+            self.plan.op.to_owned(),
+            shape,
+            self.ty.clone(),
+            number(self.parameters),
+            number(self.plan.macs),
+            self.layout.clone(),
+            self.plan.kernel.clone(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "op": self.plan.op,
+            "shape": self.shape,
+            "type": self.ty,
+            "parameters": self.parameters,
+            "macs": self.plan.macs,
+            "layout": self.layout,
+            "emulator": self.plan,
+        })
+    }
+}
+
+/// Constants of the model that the node holds; tables do not count.
+fn parameters(node: &Node) -> u64 {
+    let slope = |act: &Act| match act {
+        Act::Slope(codes) => codes.len(),
+        Act::None | Act::Clamp { .. } => 0,
+    };
+    let n = match &node.op {
+        Op::Dot(d) => d.weight.len() + d.bias.as_ref().map_or(0, hs_hw::Codes::len) + slope(&d.act),
+        Op::Affine { scale, bias, act } => scale.len() + bias.len() + slope(act),
+        Op::Requant(act) | Op::Binary { act, .. } => slope(act),
+        Op::Const(codes) => codes.len(),
+        Op::Input { .. }
+        | Op::Output { .. }
+        | Op::Table(_)
+        | Op::Pool(_)
+        | Op::Softmax(_)
+        | Op::Reshape
+        | Op::Permute(_)
+        | Op::Concat { .. }
+        | Op::Pad { .. } => 0,
+    };
+    n as u64
+}

@@ -1,0 +1,151 @@
+//! A model at hand: compiled on the fly from an ONNX file, or read from a package.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hs_compiler::{
+    diagnostic::Diagnostic,
+    driver::{self, CompileOptions, Compiled, Stage},
+    hls::EmittedFile,
+    onnx,
+};
+use hs_hw::{Program, Schedule};
+use hs_package::{Arithmetic, HLS, Overwrite, Package, PackageWriter};
+use hs_runtime::{Tensor, TensorInfo};
+
+use super::{Context, exit::Failure, options::CompileArgs, tensors};
+
+/// A compiled model.
+pub(crate) struct Model {
+    /// Its name: the file's or the directory's.
+    pub(crate) name: String,
+    /// The bits.
+    pub(crate) program: Arc<Program>,
+    /// Their layout.
+    pub(crate) schedule: Schedule,
+    /// The ONNX file it was compiled from, just now.
+    pub(crate) onnx: Option<PathBuf>,
+    /// What compiling gave.
+    pub(crate) compiled: Option<Compiled>,
+    /// The package it was read from.
+    pub(crate) package: Option<PathBuf>,
+    /// To be told to the user.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+impl Model {
+    /// Reads a package or compiles an ONNX file.
+    pub(crate) fn open(path: &Path, args: &CompileArgs, context: &Context) -> Result<Self, Failure> {
+        if path.is_dir() {
+            let given = args.given();
+            if !given.is_empty() {
+                return Err(Failure::usage(format!(
+                    "{} is a package, compiled already: {} cannot be given",
+                    path.display(),
+                    given.join(", ")
+                ))
+                .help("give the model.onnx instead, or compile another package"));
+            }
+            return Self::read(path, context);
+        }
+        Self::compile(path, args, context)
+    }
+
+    /// Compiles an ONNX file.
+    pub(crate) fn compile(path: &Path, args: &CompileArgs, context: &Context) -> Result<Self, Failure> {
+        let calibration =
+            if args.calibrate.is_empty() { None } else { Some(calibration(path, &args.calibrate)?) };
+        let options = CompileOptions {
+            precision: args.precision,
+            calibration,
+            io: args.io(),
+            strategy: args.strategy(),
+            reuse: args.reuse(),
+        };
+        let step = context.step("reading the model");
+        let compiled = driver::compile(path, &options, &mut |stage| {
+            step.say(match stage {
+                Stage::Import => "reading the model",
+                Stage::Normalise => "folding constants",
+                Stage::Calibrate => "running the calibration data",
+                Stage::Lower => "choosing types",
+                Stage::Schedule => "laying out the hardware",
+            });
+        })?;
+        let name = path.file_stem().map_or_else(|| "model".to_owned(), |s| s.to_string_lossy().into_owned());
+        Ok(Self {
+            name,
+            program: Arc::new(compiled.program.clone()),
+            schedule: compiled.schedule.clone(),
+            onnx: Some(path.to_owned()),
+            warnings: compiled.warnings.clone(),
+            compiled: Some(compiled),
+            package: None,
+        })
+    }
+
+    /// Reads a package.
+    fn read(dir: &Path, context: &Context) -> Result<Self, Failure> {
+        let _step = context.step("reading the package");
+        let package = Package::open(dir)?;
+        Ok(Self {
+            name: package.manifest().model.clone(),
+            program: Arc::new(package.program().clone()),
+            schedule: package.schedule().clone(),
+            onnx: None,
+            compiled: None,
+            package: Some(dir.to_owned()),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Writes a model that was just compiled as a package: whole or not at all.
+    pub(crate) fn write(&mut self, out: &Path, replace: bool) -> Result<(), Failure> {
+        let Some(onnx) = self.onnx.as_ref().filter(|_| self.compiled.is_some()) else {
+            return Err(Failure::usage("only an ONNX file can be made into a package"));
+        };
+        let source = std::fs::read(onnx).map_err(|e| Failure::file(onnx, e))?;
+        let mut writer =
+            PackageWriter::new(&self.program, &self.schedule, Arithmetic::Native)?.source(&source);
+        for file in self.hls_project()? {
+            writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
+        }
+        writer.finish(out, if replace { Overwrite::Package } else { Overwrite::Never })?;
+        self.package = Some(out.to_owned());
+        Ok(())
+    }
+
+    /// The HLS project of a model that was just compiled.
+    pub(crate) fn hls_project(&self) -> Result<Vec<EmittedFile>, Failure> {
+        match &self.compiled {
+            Some(compiled) => Ok(driver::hls_project(compiled, &self.name)?),
+            None => Err(Failure::internal("no compiled model to make a project of")),
+        }
+    }
+
+    /// Where a package's HLS project lies.
+    pub(crate) fn project(package: &Path) -> PathBuf {
+        package.join(HLS)
+    }
+}
+
+/// Calibration tensors in the order of the model's inputs.
+fn calibration(path: &Path, args: &[String]) -> Result<Vec<hs_ir::Tensor>, Failure> {
+    let (graph, _) = onnx::import(path)?;
+    let info = |v: &hs_ir::ValueId| TensorInfo {
+        name: graph.value(*v).name.clone(),
+        dtype: hs_runtime::Dtype::F32,
+        shape: Vec::new(),
+    };
+    let infos: Vec<_> = graph.inputs.iter().map(info).collect();
+    let tensors = tensors::load("--calibrate", args, &infos)?;
+    tensors.into_iter().map(|t| to_float(&t)).collect()
+}
+
+/// A tensor of the graph with the same numbers, as single precision.
+pub(super) fn to_float(tensor: &Tensor) -> Result<hs_ir::Tensor, Failure> {
+    let values = tensor.to_f64().into_iter().map(|v| v as f32).collect();
+    hs_ir::Tensor::from_f32(tensor.shape().to_vec(), values).map_err(Failure::internal)
+}

@@ -1,0 +1,115 @@
+//! Options that verbs share.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use hs_fixed::Type;
+
+/// How a model is compiled. For a package, which is compiled already, none of these can be given.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+#[command(next_help_heading = "Compiling")]
+pub(crate) struct CompileArgs {
+    /// Type of inputs, weights, biases and results, such as 'fixed<16,6>' or 'fixed<12,4,RND,SAT>'
+    ///
+    /// fixed<W,I>, ufixed<W,I>, int<W> or uint<W>, with rounding and overflow mode if wanted; omitted modes
+    /// are RND,SAT. HLS's spelling ap_fixed<16,6,AP_RND,AP_SAT> is understood too; its omitted modes are
+    /// AP_TRN,AP_WRAP. Without this option: 16 bits, with a warning.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Type>,
+    /// Fit the integer bits of each tensor to what these inputs (.npy, .npz) make of it
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub(crate) calibrate: Vec<String>,
+    /// How tensors travel between layers [default: by the size of the model]
+    #[arg(long)]
+    pub(crate) io: Option<Io>,
+    /// How the multiplications of a layer are laid out [default: by the size of the model]
+    #[arg(long)]
+    pub(crate) strategy: Option<Strategy>,
+    /// Products that share a multiplier; rounded to a legal divisor in each layer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) reuse: Option<u32>,
+}
+
+/// See [`hs_hw::Io`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Io {
+    /// Whole tensors in registers
+    Parallel,
+    /// One pixel with all its channels a cycle, through FIFOs
+    Stream,
+}
+
+/// See [`hs_hw::Strategy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    /// All at once
+    Latency,
+    /// In as many steps as --reuse says, on the same multipliers
+    Resource,
+}
+
+impl CompileArgs {
+    /// The options that were given, as the user writes them.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
+        let mut given = Vec::new();
+        let mut note = |is: bool, name| given.extend(is.then_some(name));
+        note(self.precision.is_some(), "--precision");
+        note(!self.calibrate.is_empty(), "--calibrate");
+        note(self.io.is_some(), "--io");
+        note(self.strategy.is_some(), "--strategy");
+        note(self.reuse.is_some(), "--reuse");
+        given
+    }
+
+    /// Transport between layers, where chosen.
+    pub(crate) fn io(&self) -> Option<hs_hw::Io> {
+        self.io.map(|io| match io {
+            Io::Parallel => hs_hw::Io::Parallel,
+            Io::Stream => hs_hw::Io::Stream,
+        })
+    }
+
+    /// Reuse factor, where chosen.
+    pub(crate) fn reuse(&self) -> Option<usize> {
+        self.reuse.map(|n| n as usize)
+    }
+
+    /// Layout of the multiplications, where chosen.
+    pub(crate) fn strategy(&self) -> Option<hs_hw::Strategy> {
+        self.strategy.map(|s| match s {
+            Strategy::Latency => hs_hw::Strategy::Latency,
+            Strategy::Resource => hs_hw::Strategy::Resource,
+        })
+    }
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+pub(crate) struct InputArgs {
+    /// Rows to run: X.npy for a model with one input, NAME=X.npy for each of several, or X.npz with all
+    ///
+    /// The first axis counts rows. Floats are rounded and clipped to the input's type; NaN is an error.
+    #[arg(long, required = true, value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Where results go: Y.npy for a model with one output, NAME=Y.npy for each of several, or Y.npz for all
+    ///
+    /// Written under another name first, then renamed: the file is whole or not there.
+    #[arg(long, required = true, value_name = "[NAME=]FILE")]
+    pub(crate) output: Vec<String>,
+    /// Input and output are raw integer codes, not numbers
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// A package directory or an ONNX file.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+pub(crate) struct ModelArg {
+    /// A model.onnx, or a package that `compile` wrote
+    #[arg(value_name = "MODEL|PACKAGE")]
+    pub(crate) model: PathBuf,
+}
