@@ -68,7 +68,9 @@ fn imports_go_in_one_direction() {
             }
         }
         for (_, never) in NEVER.iter().filter(|(n, _)| n == name) {
-            wrong.extend(never.iter().filter(|i| imports.contains(**i)).map(|i| format!("{name} must not import {i}")));
+            wrong.extend(
+                never.iter().filter(|i| imports.contains(**i)).map(|i| format!("{name} must not import {i}")),
+            );
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
