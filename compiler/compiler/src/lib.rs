@@ -4,8 +4,12 @@
 //! leaves only operators that can be lowered; [`reference::eval`] runs any graph in float.
 
 pub mod diagnostic;
+pub mod driver;
+pub mod hls;
+pub mod lint;
 pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod passes;
 pub mod reference;
+pub mod schedule;

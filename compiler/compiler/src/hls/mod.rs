@@ -1,0 +1,133 @@
+//! HLS C++ from a Program and its Schedule.
+//!
+//! [`emit`] is pure: it validates everything first and then yields the files of a project; the caller writes them.
+//! The C++ computes with `ap_fixed` types whose typedefs carry the modes, so the vendor's headers do the rounding.
+
+mod config;
+pub mod csim;
+mod design;
+mod files;
+pub mod layout;
+mod many;
+mod moves;
+pub mod names;
+pub(crate) mod network;
+mod top;
+
+use hs_hw::{Program, Schedule, VerifyError};
+
+pub use files::DEFAULT_PART;
+pub use many::{Many, emit_many};
+
+use design::Design;
+
+/// A file of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmittedFile {
+    /// Path below the project's directory, `/` between its parts.
+    pub path: String,
+    /// Contents.
+    pub bytes: Vec<u8>,
+}
+
+impl EmittedFile {
+    fn text(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), bytes: text.into().into_bytes() }
+    }
+}
+
+/// Why no project can be emitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// The Program breaks a rule of the hardware IR.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The Schedule is not one of this Program.
+    #[error("the schedule does not fit the program: {0}")]
+    Schedule(String),
+    /// A node that cannot be built this way.
+    #[error("node '{node}': {message}")]
+    Node {
+        /// Its name.
+        node: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The emitted text breaks one of the rules that it must keep: a bug of the generator.
+    #[error("generator bug: {0}")]
+    Lint(crate::lint::Finding),
+}
+
+macro_rules! kernels {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("../../../../hls_templates/hypersonic/", $name)))),*]
+    };
+}
+
+/// The kernel headers.
+pub(crate) const KERNELS: &[(&str, &str)] =
+    kernels!["accum.h", "dot.h", "map.h", "move.h", "pool.h", "softmax.h", "table.h", "task.h", "types.h", "window.h"];
+
+/// Headers for simulation only.
+const SIMULATION: &[(&str, &str)] = &[
+    ("ap_shift_reg.h", include_str!("../../../../hls_templates/sim/ap_shift_reg.h")),
+    ("hls_stream.h", include_str!("../../../../hls_templates/sim/hls_stream.h")),
+    ("hs_bench.h", include_str!("../../../../hls_templates/sim/hs_bench.h")),
+];
+
+const PROJECT: &[(&str, &str)] = &[
+    ("Makefile", include_str!("../../../../hls_templates/project/Makefile")),
+    ("README.md", include_str!("../../../../hls_templates/project/README.md")),
+    ("build.tcl", include_str!("../../../../hls_templates/project/build.tcl")),
+    ("hls_config.cfg", include_str!("../../../../hls_templates/project/hls_config.cfg")),
+    ("options.tcl", include_str!("../../../../hls_templates/project/options.tcl")),
+];
+
+/// The HLS project of a Program, laid out by `schedule`, with top function `name` (made safe for C++).
+///
+/// Paths are relative to the project's directory and in ascending order. All problems found are returned together.
+pub fn emit(program: &Program, schedule: &Schedule, name: &str) -> Result<Vec<EmittedFile>, Vec<EmitError>> {
+    let design = Design::new(program, schedule, name)?;
+    let mut emitted = firmware(&design);
+    emitted.extend(shared_headers());
+    let top = &design.top;
+    emitted.push(EmittedFile::text(format!("tb/{top}_test.cpp"), files::test(&design)));
+    for (path, template) in PROJECT {
+        let text = template
+            .replace("@TOP@", top)
+            .replace("@PART@", DEFAULT_PART)
+            .replace("@MODEL@", &names::comment(&program.name))
+            .replace("@LAYERS@", &files::layers(&design));
+        emitted.push(EmittedFile::text(*path, text));
+    }
+    emitted.sort_by(|a, b| a.path.cmp(&b.path));
+    let findings = crate::lint::lint(&emitted);
+    if findings.is_empty() { Ok(emitted) } else { Err(findings.into_iter().map(EmitError::Lint).collect()) }
+}
+
+/// The model's own files: firmware, weights, bench.
+fn firmware(design: &Design<'_>) -> Vec<EmittedFile> {
+    let top = &design.top;
+    let mut emitted = vec![
+        EmittedFile::text(format!("firmware/{top}.cpp"), top::source(design)),
+        EmittedFile::text(format!("firmware/{top}.h"), files::header(design)),
+        EmittedFile::text("firmware/defines.h", files::defines(design)),
+        EmittedFile::text("firmware/parameters.h", files::parameters(design)),
+        EmittedFile::text(format!("tb/{top}_bench.h"), files::bench(design)),
+    ];
+    for array in design.arrays.values() {
+        let path = format!("firmware/weights/{}.h", array.name);
+        emitted.push(EmittedFile::text(path, files::weights(design, array)));
+        if array.loaded {
+            let path = format!("weights/{}.bin", array.name);
+            emitted.push(EmittedFile { path, bytes: files::weight_bytes(array) });
+        }
+    }
+    emitted
+}
+
+fn shared_headers() -> Vec<EmittedFile> {
+    let kernels = KERNELS.iter().map(|(name, text)| EmittedFile::text(format!("firmware/hypersonic/{name}"), *text));
+    let sim = SIMULATION.iter().map(|(name, text)| EmittedFile::text(format!("tb/sim/{name}"), *text));
+    kernels.chain(sim).collect()
+}

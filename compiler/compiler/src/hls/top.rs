@@ -1,0 +1,264 @@
+//! The top function and the processes it calls.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use hs_hw::{Io, Op, ValueId};
+
+use super::design::Design;
+use super::layout::{MAX_PARTITION, is_tree};
+use super::moves::{self, Move};
+use super::names::comment;
+use super::network::{Arg, Channel, Place, Process, Role};
+
+/// Name of a channel: `c_` straight from the producer, `c0_`, `c1_`, … from its clone, `x_` and `y_` outside.
+pub(crate) fn channel_name(design: &Design<'_>, channel: &Channel) -> String {
+    match channel.place {
+        Place::Input(id) => format!("x_{}", design.id(id)),
+        Place::Output(id) => format!("y_{}", design.id(id)),
+        Place::Local => {
+            let branch = channel.branch.map_or(String::new(), |b| b.to_string());
+            format!("c{branch}_{}", design.id(channel.value))
+        }
+    }
+}
+
+/// Type of a channel's beats.
+pub(crate) fn beat(design: &Design<'_>, value: ValueId) -> String {
+    format!("hypersonic::beat<{}, {}>", design.type_name(value), design.program.node(value).channels())
+}
+
+/// Parameters of the top function: inputs, outputs, loaded weights, and the row count of a streamed design.
+pub(crate) fn parameters(design: &Design<'_>) -> Vec<String> {
+    let stream = design.schedule.io == Io::Stream;
+    let mut params = Vec::new();
+    for id in design.program.inputs() {
+        let len = design.program.node(id).len();
+        params.push(if stream {
+            format!("hls::stream<{} > &x_{}", beat(design, id), design.id(id))
+        } else {
+            format!("const {} x_{}[{len}]", design.type_name(id), design.id(id))
+        });
+    }
+    for id in design.program.outputs() {
+        let len = design.program.node(id).len();
+        params.push(if stream {
+            // Beats are those of the value that the output is.
+            format!("hls::stream<{} > &y_{}", beat(design, design.network.carrier[id.index()]), design.id(id))
+        } else {
+            format!("{} y_{}[{len}]", design.type_name(id), design.id(id))
+        });
+    }
+    for array in design.arrays.values().filter(|a| a.loaded) {
+        let id = design.id(array.node);
+        params.push(format!("const wt_{id} {}[{}]", array.name, array.data.len()));
+    }
+    if stream {
+        params.push("unsigned rows".to_owned());
+    }
+    params
+}
+
+/// `void NAME(…)` without its body.
+pub(crate) fn signature(design: &Design<'_>) -> String {
+    format!("void {}({})", design.top, parameters(design).join(",\n    "))
+}
+
+/// Elements of a parallel channel that can be reached at once.
+fn array_banks(design: &Design<'_>, value: ValueId) -> usize {
+    let node = design.program.node(value);
+    if node.len() <= MAX_PARTITION { node.len() } else { node.channels().min(MAX_PARTITION) }
+}
+
+/// `firmware/NAME.cpp`.
+pub(crate) fn source(design: &Design<'_>) -> String {
+    let mut s = format!(
+        "// {}\n#include \"{}.h\"\n\n#include \"parameters.h\"\n\n",
+        comment(&design.program.name),
+        design.top
+    );
+    for process in &design.network.processes {
+        let text = match process.role {
+            Role::Clone(value) => moves::clone_function(design, value, process),
+            Role::Node(id) => match design.program.node(id).op {
+                Op::Concat { axis } => moves::concat_function(design, id, axis, &process.reads),
+                Op::Input { .. }
+                | Op::Output { .. }
+                | Op::Const(_)
+                | Op::Dot(_)
+                | Op::Affine { .. }
+                | Op::Requant(_)
+                | Op::Binary { .. }
+                | Op::Table(_)
+                | Op::Pool(_)
+                | Op::Softmax(_)
+                | Op::Reshape
+                | Op::Permute(_)
+                | Op::Pad { .. } => continue,
+            },
+            Role::Forward(_) | Role::Drain(_) => continue,
+        };
+        s.push_str(&text);
+        s.push('\n');
+    }
+    let _ = writeln!(s, "{} {{", signature(design));
+    match design.schedule.io {
+        Io::Parallel => parallel_body(design, &mut s),
+        Io::Stream => stream_body(design, &mut s),
+    }
+    s.push_str("}\n");
+    s
+}
+
+fn parallel_body(design: &Design<'_>, s: &mut String) {
+    s.push_str(if crate::schedule::one_pipeline(design.program, &design.schedule.layers) { "#pragma HLS PIPELINE II=1\n" } else { "#pragma HLS DATAFLOW\n" });
+    for id in design.program.inputs() {
+        let banks = array_banks(design, id);
+        let _ = writeln!(s, "#pragma HLS ARRAY_PARTITION variable=x_{} type=cyclic factor={banks}", design.id(id));
+    }
+    for id in design.program.outputs() {
+        let banks = array_banks(design, id);
+        let _ = writeln!(s, "#pragma HLS ARRAY_PARTITION variable=y_{} type=cyclic factor={banks}", design.id(id));
+    }
+    for channel in design.network.channels.iter().filter(|c| c.place == Place::Local) {
+        let name = channel_name(design, channel);
+        let len = design.program.node(channel.value).len();
+        let _ = writeln!(s, "    {} {name}[{len}];", design.type_name(channel.value));
+        let banks = array_banks(design, channel.value);
+        let _ = writeln!(s, "#pragma HLS ARRAY_PARTITION variable={name} type=cyclic factor={banks}");
+    }
+    for process in &design.network.processes {
+        if !matches!(process.role, Role::Drain(_)) {
+            let _ = writeln!(s, "    {};", call(design, process));
+        }
+    }
+}
+
+fn stream_body(design: &Design<'_>, s: &mut String) {
+    s.push_str("#pragma HLS DATAFLOW\n");
+    for channel in design.network.channels.iter().filter(|c| c.place == Place::Local) {
+        let name = channel_name(design, channel);
+        let depth = design.depth(channel).expect("checked");
+        let _ = writeln!(s, "    hls::stream<{}, {depth}> {name}(\"{name}\");", beat(design, channel.value));
+        let _ = writeln!(s, "#pragma HLS STREAM variable={name} depth={depth}");
+    }
+    for process in &design.network.processes {
+        let _ = writeln!(s, "    HS_TASK({});", call(design, process));
+    }
+    s.push_str("    HS_RUN();\n");
+}
+
+/// The call of a process.
+fn call(design: &Design<'_>, process: &Process) -> String {
+    let stream = design.schedule.io == Io::Stream;
+    let io = if stream { "stream" } else { "parallel" };
+    let name = |c: &usize| channel_name(design, &design.network.channels[*c]);
+    let mut args: Vec<String> = process.read_channels().iter().map(name).collect();
+    args.extend(process.writes.iter().map(name));
+    let beats_of = |value: ValueId| {
+        let node = design.program.node(value);
+        format!("{}, {}", design.type_name(value), node.channels())
+    };
+    let function = match process.role {
+        Role::Clone(value) => format!("f_{}", design.id(value)),
+        Role::Forward(id) => {
+            let value = design.network.carrier[id.index()];
+            let node = design.program.node(value);
+            if stream {
+                args.push(node.pixels().to_string());
+                format!("hypersonic::forward_stream<{}>", beats_of(value))
+            } else {
+                format!("hypersonic::copy_parallel<{}, {}>", design.type_name(value), node.len())
+            }
+        }
+        Role::Drain(value) => {
+            args.push(design.program.node(value).pixels().to_string());
+            format!("hypersonic::drain_stream<{}>", beats_of(value))
+        }
+        Role::Node(id) => {
+            let (function, extra) = node_call(design, id, process, io);
+            args.extend(extra);
+            function
+        }
+    };
+    if stream {
+        args.push("rows".to_owned());
+    }
+    format!("{function}({})", args.join(", "))
+}
+
+/// Function of a node, and what it takes beside its channels.
+fn node_call(design: &Design<'_>, id: ValueId, process: &Process, io: &str) -> (String, Option<String>) {
+    let node = design.program.node(id);
+    let name = design.id(id);
+    let with = |kernel: &str| format!("hypersonic::{kernel}_{io}<cfg_{name}>");
+    match &node.op {
+        Op::Dot(d) => {
+            let g = design.geometry(id).expect("a dot has a geometry");
+            let latency = design.dot_layout(id, d).is_some_and(|l| l.reuse() == 1) && !is_tree(&d.accum);
+            let speed = if latency { "latency" } else { "resource" };
+            let function = match design.schedule.io {
+                Io::Parallel if node.shape.len() == 1 => with("dense"),
+                Io::Parallel => format!("{}<cfg_{name}>", format_args!("hypersonic::conv_parallel_{speed}")),
+                Io::Stream if g.is_pointwise() => format!("hypersonic::pointwise_stream_{speed}<cfg_{name}>"),
+                Io::Stream => format!("hypersonic::conv_stream_{speed}<cfg_{name}>"),
+            };
+            // Weights stand before the outputs in no kernel: they follow the channels.
+            (function, Some(format!("w_{name}")))
+        }
+        Op::Affine { .. } | Op::Requant(_) | Op::Table(_) => (with("map"), None),
+        Op::Binary { .. } => {
+            let both = process.reads.iter().all(|a| matches!(a, Arg::Channel(_)));
+            (with(if both { "zip" } else { "map" }), None)
+        }
+        Op::Pool(_) if design.runs(id) && design.schedule.io == Io::Stream => (with("pool_whole"), None),
+        Op::Pool(_) => (with("pool"), None),
+        Op::Softmax(_) => (with("softmax"), None),
+        Op::Concat { .. } => (format!("f_{name}"), None),
+        Op::Reshape | Op::Permute(_) | Op::Pad { .. } if design.schedule.io == Io::Parallel => (with("move"), None),
+        Op::Reshape | Op::Permute(_) | Op::Pad { .. } => {
+            let from = design.program.node(node.inputs[0]);
+            let ty = design.type_name(id);
+            match moves::kind(design, id) {
+                Move::Widen(r) => (
+                    format!("hypersonic::widen_stream<{ty}, {}, {r}>", from.channels()),
+                    Some(node.pixels().to_string()),
+                ),
+                Move::Narrow(r) => (
+                    format!("hypersonic::narrow_stream<{ty}, {}, {r}>", node.channels()),
+                    Some(from.pixels().to_string()),
+                ),
+                Move::Rearrange => (with("rearrange"), None),
+                Move::Pad => (with("pad"), None),
+            }
+        }
+        Op::Input { .. } | Op::Output { .. } | Op::Const(_) => unreachable!("no process computes it"),
+    }
+}
+
+/// The kernel headers that the design needs.
+pub(crate) fn headers(design: &Design<'_>) -> BTreeSet<&'static str> {
+    let mut used = BTreeSet::from(["task.h", "types.h"]);
+    for process in &design.network.processes {
+        let Role::Node(id) = process.role else {
+            used.insert("move.h");
+            continue;
+        };
+        match design.program.node(id).op {
+            Op::Dot(_) => used.insert("dot.h"),
+            Op::Affine { .. } | Op::Requant(_) | Op::Binary { .. } => used.insert("map.h"),
+            Op::Table(_) => {
+                used.insert("map.h");
+                used.insert("table.h")
+            }
+            Op::Pool(_) => used.insert("pool.h"),
+            Op::Softmax(_) => {
+                used.insert("softmax.h");
+                used.insert("table.h")
+            }
+            Op::Reshape | Op::Permute(_) | Op::Pad { .. } | Op::Concat { .. } => used.insert("move.h"),
+            Op::Input { .. } | Op::Output { .. } | Op::Const(_) => unreachable!("no process computes it"),
+        };
+    }
+    used
+}

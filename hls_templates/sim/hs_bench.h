@@ -1,0 +1,143 @@
+// Files of the test bench: little-endian 64-bit codes, row after row.
+#ifndef HYPERSONIC_SIM_BENCH_H
+#define HYPERSONIC_SIM_BENCH_H
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "ap_fixed.h"
+#include "ap_int.h"
+
+namespace hypersonic_bench {
+
+enum { usage_exit = 64, file_exit = 65, leftover_exit = 67 };
+
+inline void file_error(const std::string &path, const char *what) {
+    fprintf(stderr, "%s: %s\n", path.c_str(), what);
+    exit(file_exit);
+}
+
+inline std::vector<unsigned char> slurp(const std::string &path, size_t bytes) {
+    std::vector<unsigned char> data(bytes + 1);
+    FILE *f = fopen(path.c_str(), "rb");
+    if (f == NULL)
+        file_error(path, strerror(errno));
+    const size_t got = fread(data.data(), 1, bytes + 1, f);
+    fclose(f);
+    if (got != bytes)
+        file_error(path, "has not the expected length");
+    data.resize(bytes);
+    return data;
+}
+
+inline long long little_endian(const unsigned char *at, unsigned bytes) {
+    unsigned long long value = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        value |= (unsigned long long)at[i] << (8 * i);
+    if (bytes < 8 && (at[bytes - 1] & 0x80) != 0)
+        value |= ~0ULL << (8 * bytes);
+    return (long long)value;
+}
+
+// A model input: T numbers from the codes of a file.
+template <class T> class source {
+public:
+    source(const std::string &path, size_t rows, size_t elements) : next_(0) {
+        data_ = slurp(path, rows * elements * 8);
+    }
+    T take() {
+        T value = 0;
+        value.range(T::width - 1, 0) = little_endian(&data_[next_], 8);
+        next_ += 8;
+        return value;
+    }
+
+private:
+    std::vector<unsigned char> data_;
+    size_t next_;
+};
+
+// A model output: the codes of T numbers to a file. Code is ap_int or ap_uint of T's width.
+template <class T, class Code> class sink {
+public:
+    explicit sink(const std::string &path) : path_(path), file_(fopen(path.c_str(), "wb")) {
+        if (file_ == NULL)
+            file_error(path_, strerror(errno));
+    }
+    ~sink() {
+        if (fclose(file_) != 0)
+            file_error(path_, strerror(errno));
+    }
+    void put(const T &value) {
+        Code code = 0;
+        code.range(T::width - 1, 0) = value.range(T::width - 1, 0);
+        const unsigned long long bits = (unsigned long long)code.to_int64();
+        unsigned char bytes[8];
+        for (unsigned i = 0; i < 8; i++)
+            bytes[i] = (unsigned char)(bits >> (8 * i));
+        if (fwrite(bytes, 1, 8, file_) != 8)
+            file_error(path_, strerror(errno));
+    }
+
+private:
+    sink(const sink &);
+    sink &operator=(const sink &);
+    std::string path_;
+    FILE *file_;
+};
+
+// Weights that are loaded instead of compiled in: K integers of `bytes` bytes each.
+template <class K> std::vector<K> weights(const std::string &path, size_t elements, unsigned bytes) {
+    const std::vector<unsigned char> data = slurp(path, elements * bytes);
+    std::vector<K> codes(elements);
+    for (size_t i = 0; i < elements; i++)
+        codes[i] = K(little_endian(&data[i * bytes], bytes));
+    return codes;
+}
+
+// Ends the run when a design left beats behind.
+template <class Stream> void used_up(const Stream &s) {
+    if (!s.empty()) {
+        fprintf(stderr, "beats are left in a stream of the top function\n");
+        exit(leftover_exit);
+    }
+}
+
+// Rows done so far, for whoever runs the bench.
+inline void progress(size_t done) {
+    printf("rows %lu\n", (unsigned long)done);
+    fflush(stdout);
+}
+
+// One model of the bench; `run` reads `inputs` files and writes `outputs` files.
+struct model {
+    const char *name;
+    unsigned inputs;
+    unsigned outputs;
+    void (*run)(size_t rows, const std::string &weights, const char *const *files);
+};
+
+// csim MODEL ROWS WEIGHTS-DIRECTORY INPUT... OUTPUT...
+inline int main_of(const model *models, size_t count, int argc, const char *const *argv) {
+    for (size_t i = 0; argc >= 4 && i < count; i++) {
+        const model &m = models[i];
+        if (strcmp(m.name, argv[1]) != 0)
+            continue;
+        if (argc != int(4 + m.inputs + m.outputs))
+            break;
+        m.run(size_t(strtoull(argv[2], NULL, 10)), argv[3], argv + 4);
+        return 0;
+    }
+    fprintf(stderr, "usage: csim MODEL ROWS WEIGHTS-DIRECTORY INPUT... OUTPUT...\n");
+    for (size_t i = 0; i < count; i++)
+        fprintf(stderr, "  model %s: %u inputs, %u outputs\n", models[i].name, models[i].inputs, models[i].outputs);
+    return usage_exit;
+}
+
+} // namespace hypersonic_bench
+
+#endif
