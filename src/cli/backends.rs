@@ -2,9 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
+use hs_backend_onnxruntime::OnnxRuntime;
 use hs_compiler::{onnx, passes, reference};
 use hs_emulator::{Emulator, EmulatorBackend, Options, Plan};
-use hs_runtime::{Availability, Executable, Registry, Tensor};
+use hs_runtime::{Availability, Executable, Registry, Tensor, TensorInfo, codes::Layout};
 
 use super::{
     exit::Failure,
@@ -14,6 +15,7 @@ use super::{
 fn registry() -> Registry {
     let mut all = Registry::new();
     all.add(EmulatorBackend::default());
+    all.add(OnnxRuntime::default());
     all
 }
 
@@ -54,11 +56,35 @@ pub(crate) fn float(model: &Model, inputs: &[Tensor]) -> Result<Option<Float>, F
             onnx: Some(path.clone()),
             ..hs_runtime::Model::default()
         };
-        let outputs = backend.load(&form)?.run(inputs)?;
-        return Ok(Some(Float { by: on, outputs: outputs.iter().map(Tensor::to_f64).collect() }));
+        let executable = backend.load(&form)?;
+        if let Some(outputs) = by_name(executable.as_ref(), model, inputs)? {
+            return Ok(Some(Float { by: on, outputs }));
+        }
     }
     let outputs = by_reference(path, inputs)?;
-    Ok(Some(Float { by: "hypersonic's float reference (ONNX Runtime is not installed)".to_owned(), outputs }))
+    Ok(Some(Float { by: "hypersonic's float reference".to_owned(), outputs }))
+}
+
+/// Runs a float model on the inputs of a Program and picks the Program's outputs; `None` when the file's inputs are
+/// not the Program's (parts of a model may have been dropped).
+fn by_name(
+    executable: &dyn Executable,
+    model: &Model,
+    inputs: &[Tensor],
+) -> Result<Option<Vec<Vec<f64>>>, Failure> {
+    let names = |ports: Vec<hs_hw::ValueId>| -> Vec<String> {
+        let layouts = ports.iter().filter_map(|id| Layout::of(model.program.node(*id)));
+        layouts.map(|l| l.tensor().to_owned()).collect()
+    };
+    let (ours, wanted) = (names(model.program.inputs()), names(model.program.outputs()));
+    let find = |info: &TensorInfo| Some(inputs[ours.iter().position(|n| *n == info.name)?].clone());
+    let Some(tensors) = executable.inputs().iter().map(find).collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
+    let found = executable.run(&tensors)?;
+    let pick = |name: &String| executable.outputs().iter().position(|o| o.name == *name);
+    let picked = wanted.iter().map(pick).collect::<Option<Vec<_>>>();
+    Ok(picked.map(|all| all.into_iter().map(|at| found[at].to_f64()).collect()))
 }
 
 fn by_reference(path: &Path, inputs: &[Tensor]) -> Result<Vec<Vec<f64>>, Failure> {
