@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hs_fixed::Format;
-use hs_hw::{Accum, Codes, Divide, Dot, Io, Op, Order, PoolKind, Program, Schedule, Strategy, ValueId};
+use hs_fixed::{Format, Overflow, Type};
+use hs_hw::{Accum, Codes, Divide, Dot, Io, Node, Op, Order, PoolKind, Program, Schedule, Strategy, ValueId};
 
 use super::EmitError;
 use super::layout::{
@@ -159,6 +159,11 @@ impl<'a> Design<'a> {
         if stream && channels > MAX_UNROLL && self.network.carrier[id.index()] == id && !matches!(node.op, Op::Const(_))
         {
             return Err(format!("a beat of {channels} elements is beyond {MAX_UNROLL}; use io_parallel"));
+        }
+        for ty in types(node) {
+            if !ty.format.is_signed() && matches!(ty.overflow, Overflow::WrapSm { .. }) {
+                return Err(format!("{ty} is unsigned, and the vendor's headers have no WRAP_SM for it; use WRAP"));
+            }
         }
         match &node.op {
             Op::Dot(d) => self.check_dot(id, d),
@@ -357,4 +362,39 @@ impl<'a> Design<'a> {
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+}
+
+/// Every type that a node casts into.
+fn types(node: &Node) -> Vec<Type> {
+    let mut all = vec![node.ty];
+    let mut accum = |a: &Accum| {
+        if let Accum::Stepwise { product, ty, .. } = a {
+            all.extend(*product);
+            all.push(*ty);
+        }
+    };
+    match &node.op {
+        Op::Dot(d) => accum(&d.accum),
+        Op::Pool(p) => {
+            if let PoolKind::Average(a) = &p.kind {
+                accum(&a.accum);
+            }
+        }
+        Op::Softmax(s) => {
+            accum(&s.sum);
+            all.extend([s.delta, s.exp_ty, s.inv_in, s.inv_ty]);
+        }
+        Op::Input { .. }
+        | Op::Output { .. }
+        | Op::Const(_)
+        | Op::Affine { .. }
+        | Op::Requant(_)
+        | Op::Binary { .. }
+        | Op::Table(_)
+        | Op::Reshape
+        | Op::Permute(_)
+        | Op::Concat { .. }
+        | Op::Pad { .. } => {}
+    }
+    all
 }
