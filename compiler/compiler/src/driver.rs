@@ -137,7 +137,9 @@ fn observed_ranges(graph: &NormalGraph, data: &[Tensor]) -> Result<ObservedRange
         }
         let run = reference::eval_all(graph.graph(), &one)?;
         for (i, value) in graph.graph().values.iter().enumerate() {
-            let Some(tensor) = run.get(ValueId::new(i)).filter(|_| value.constant.is_none()) else { continue };
+            let Some(tensor) = run.get(ValueId::new(i)).filter(|_| value.constant.is_none()) else {
+                continue;
+            };
             let range = ranges.entry(value.name.clone()).or_insert((f64::INFINITY, f64::NEG_INFINITY));
             for v in tensor.to_f64() {
                 range.0 = range.0.min(v);

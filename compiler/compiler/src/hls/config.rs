@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use hs_fixed::{Format, Rounding, Type};
 use hs_hw::{
-    Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Lut, Node, Op, Order, Pool, PoolKind, Softmax, SoftmaxKind,
-    ValueId,
+    Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Lut, Node, Op, Order, Pool, PoolKind, Softmax,
+    SoftmaxKind, ValueId,
 };
 
 use super::design::Design;
@@ -42,7 +42,8 @@ struct Config {
 impl Config {
     fn new(design: &Design<'_>, id: ValueId) -> Self {
         let node = design.program.node(id);
-        let text = format!("// {}: {}\nstruct cfg_{} {{\n", node.op.keyword(), comment(&node.name), design.id(id));
+        let text =
+            format!("// {}: {}\nstruct cfg_{} {{\n", node.op.keyword(), comment(&node.name), design.id(id));
         Self { text }
     }
 
@@ -93,7 +94,10 @@ fn act_body(design: &Design<'_>, id: ValueId, act: &Act, exact: Format) -> Vec<S
         Act::Clamp { lo, hi } => {
             let mut body = vec!["exact_t v = e;".to_owned()];
             let mut bound = |code: &i64, op: &str| {
-                body.push(format!("const exact_t bound = hypersonic::from_code<exact_t>({});", literal(*code)));
+                body.push(format!(
+                    "const exact_t bound = hypersonic::from_code<exact_t>({});",
+                    literal(*code)
+                ));
                 body.push(format!("if (v {op} bound)"));
                 body.push("    v = bound;".to_owned());
             };
@@ -167,7 +171,10 @@ fn affine(design: &Design<'_>, id: ValueId, scale: &Codes, bias: &Codes, act: &A
     c.alias("bias_t", &grid(bias.format));
     let (name, channels) = (design.id(id), node.channels());
     let mut body = vec![
-        format!("const scale_t s = hypersonic::from_code<scale_t>(s_{name}[{}]);", broadcast(scale, channels)),
+        format!(
+            "const scale_t s = hypersonic::from_code<scale_t>(s_{name}[{}]);",
+            broadcast(scale, channels)
+        ),
         format!("const bias_t b = hypersonic::from_code<bias_t>(b_{name}[{}]);", broadcast(bias, channels)),
         "const exact_t e = x * s + b;".to_owned(),
     ];
@@ -221,7 +228,11 @@ fn binary(design: &Design<'_>, id: ValueId, op: BinaryOp, act: &Act, args: &[Arg
     };
     c.alias("exact_t", &grid(exact));
     let picked = |cmp: &str| {
-        vec!["const exact_t p = a;".to_owned(), "const exact_t q = b;".to_owned(), format!("const exact_t e = p {cmp} q ? p : q;")]
+        vec![
+            "const exact_t p = a;".to_owned(),
+            "const exact_t q = b;".to_owned(),
+            format!("const exact_t e = p {cmp} q ? p : q;"),
+        ]
     };
     body.extend(match op {
         BinaryOp::Add => vec!["const exact_t e = a + b;".to_owned()],
@@ -285,10 +296,10 @@ fn table(design: &Design<'_>, id: ValueId, lut: &Lut) -> String {
     elementwise(design, &mut c, id, &[("x_t", from)]);
     let array = format!("e_{}", design.id(id));
     table_struct(&mut c, "entries", lut, &design.type_name(from), design.program.node(from).format(), &array);
-    c.function("y_t apply(const x_t &x, unsigned i, unsigned c)", &[format!(
-        "return y_t({});",
-        look_up(lut, "entries", "x")
-    )]);
+    c.function(
+        "y_t apply(const x_t &x, unsigned i, unsigned c)",
+        &[format!("return y_t({});", look_up(lut, "entries", "x"))],
+    );
     c.finish()
 }
 
@@ -388,7 +399,10 @@ fn dot(design: &Design<'_>, id: ValueId, d: &Dot) -> String {
         }
     };
     c.function("accum_t start(unsigned o)", &start);
-    c.function("y_t finish(const exact_t &e, unsigned i, unsigned c)", &act_body(design, id, &d.act, d.accum.format()));
+    c.function(
+        "y_t finish(const exact_t &e, unsigned i, unsigned c)",
+        &act_body(design, id, &d.act, d.accum.format()),
+    );
     c.finish()
 }
 
@@ -473,13 +487,19 @@ fn softmax(design: &Design<'_>, id: ValueId, s: &Softmax) -> String {
         SoftmaxKind::Stable => "largest - x",
         SoftmaxKind::Latency => "x",
     };
-    c.function("exp_t exponent(const x_t &x, const x_t &largest)", &[
-        format!("const delta_t d = {delta};"),
-        format!("return exp_t({});", look_up(&s.exp, "exp_entries", "d")),
-    ]);
-    c.function("inv_t reciprocal(const accum_t &sum)", &[
-        "const inv_in_t a = sum;".to_owned(),
-        format!("return inv_t({});", look_up(&s.inv, "inv_entries", "a")),
-    ]);
+    c.function(
+        "exp_t exponent(const x_t &x, const x_t &largest)",
+        &[
+            format!("const delta_t d = {delta};"),
+            format!("return exp_t({});", look_up(&s.exp, "exp_entries", "d")),
+        ],
+    );
+    c.function(
+        "inv_t reciprocal(const accum_t &sum)",
+        &[
+            "const inv_in_t a = sum;".to_owned(),
+            format!("return inv_t({});", look_up(&s.inv, "inv_entries", "a")),
+        ],
+    );
     c.finish()
 }

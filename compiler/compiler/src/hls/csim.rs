@@ -102,7 +102,8 @@ pub fn find_ap_types(given: Option<&Path>) -> Result<PathBuf, CsimError> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = || {
         let home = var("HOME").unwrap_or_default().join(".cache");
-        let base = var("HYPERSONIC_CACHE").unwrap_or_else(|| var("XDG_CACHE_HOME").unwrap_or(home).join("hypersonic"));
+        let base = var("HYPERSONIC_CACHE")
+            .unwrap_or_else(|| var("XDG_CACHE_HOME").unwrap_or(home).join("hypersonic"));
         base.join("ap_types-1.3.0")
     };
     let dir = given.map(Path::to_owned).or_else(|| var("HYPERSONIC_AP_TYPES")).unwrap_or_else(cache);
@@ -151,7 +152,8 @@ impl Bench {
             return Err(no_project("it has no tb/NAME_test.cpp".to_owned()));
         }
         let headers = find_ap_types(options.ap_types)?;
-        let compiler = std::env::var("CXX").ok().filter(|c| !c.is_empty()).unwrap_or_else(|| "g++".to_owned());
+        let compiler =
+            std::env::var("CXX").ok().filter(|c| !c.is_empty()).unwrap_or_else(|| "g++".to_owned());
         let version = Command::new(&compiler)
             .arg("--version")
             .output()
@@ -216,10 +218,17 @@ impl Bench {
             return Err(CsimError::Inputs(format!("the bench has no model '{model}'")));
         };
         if inputs.len() != found.inputs {
-            return Err(CsimError::Inputs(format!("the model has {} inputs, not {}", found.inputs, inputs.len())));
+            return Err(CsimError::Inputs(format!(
+                "the model has {} inputs, not {}",
+                found.inputs,
+                inputs.len()
+            )));
         }
         if let Some(k) = inputs.iter().position(|v| v.len().checked_rem(rows).unwrap_or(v.len()) != 0) {
-            return Err(CsimError::Inputs(format!("input {k} has {} codes for {rows} rows", inputs[k].len())));
+            return Err(CsimError::Inputs(format!(
+                "input {k} has {} codes for {rows} rows",
+                inputs[k].len()
+            )));
         }
         let scratch = Scratch::new(self.program.parent().unwrap_or(Path::new(".")))?;
         let mut command = Command::new(&self.program);
@@ -230,7 +239,8 @@ impl Bench {
             std::fs::write(&path, bytes).map_err(io(&path))?;
             command.arg(path);
         }
-        let outputs: Vec<PathBuf> = (0..found.outputs).map(|k| scratch.0.join(format!("out{k}.bin"))).collect();
+        let outputs: Vec<PathBuf> =
+            (0..found.outputs).map(|k| scratch.0.join(format!("out{k}.bin"))).collect();
         command.args(&outputs);
         run(&mut command, &self.program, options)?;
         outputs
@@ -264,8 +274,12 @@ impl Drop for Scratch {
 }
 
 fn run(command: &mut Command, program: &Path, options: &CsimOptions<'_>) -> Result<(), CsimError> {
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().map_err(io(program))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(io(program))?;
     let stderr = child.stderr.take();
     // Both pipes are drained, or a full one would stop the bench.
     let errors = std::thread::spawn(move || {
@@ -277,7 +291,9 @@ fn run(command: &mut Command, program: &Path, options: &CsimOptions<'_>) -> Resu
     });
     if let Some(pipe) = child.stdout.take() {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if let (Some(tell), Some(n)) = (options.progress, line.strip_prefix("rows ").and_then(|n| n.parse().ok())) {
+            if let (Some(tell), Some(n)) =
+                (options.progress, line.strip_prefix("rows ").and_then(|n| n.parse().ok()))
+            {
                 tell(Progress::Rows(n));
             }
         }

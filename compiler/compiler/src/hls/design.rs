@@ -7,7 +7,8 @@ use hs_hw::{Accum, Codes, Divide, Dot, Io, Node, Op, Order, PoolKind, Program, S
 
 use super::EmitError;
 use super::layout::{
-    DotLayout, Geometry, MAX_CONST_ARRAY, MAX_CONST_TOTAL, MAX_PARTITION, MAX_UNROLL, dot_geometry, is_tree, strided,
+    DotLayout, Geometry, MAX_CONST_ARRAY, MAX_CONST_TOTAL, MAX_PARTITION, MAX_UNROLL, dot_geometry, is_tree,
+    strided,
 };
 use super::names::Namer;
 use super::network::{Channel, Network, Role};
@@ -52,7 +53,11 @@ pub(crate) struct Design<'a> {
 
 impl<'a> Design<'a> {
     /// Names everything and checks that it can be built.
-    pub(crate) fn new(program: &'a Program, schedule: &'a Schedule, name: &str) -> Result<Self, Vec<EmitError>> {
+    pub(crate) fn new(
+        program: &'a Program,
+        schedule: &'a Schedule,
+        name: &str,
+    ) -> Result<Self, Vec<EmitError>> {
         if let Err(errors) = program.verify() {
             return Err(errors.into_iter().map(EmitError::Verify).collect());
         }
@@ -156,7 +161,10 @@ impl<'a> Design<'a> {
         let node = self.program.node(id);
         let stream = self.schedule.io == Io::Stream;
         let channels = node.channels();
-        if stream && channels > MAX_UNROLL && self.network.carrier[id.index()] == id && !matches!(node.op, Op::Const(_))
+        if stream
+            && channels > MAX_UNROLL
+            && self.network.carrier[id.index()] == id
+            && !matches!(node.op, Op::Const(_))
         {
             return Err(format!("a beat of {channels} elements is beyond {MAX_UNROLL}; use io_parallel"));
         }
@@ -182,9 +190,9 @@ impl<'a> Design<'a> {
                 }
                 if running { Ok(()) } else { self.check_window(&g) }
             }
-            Op::Softmax(_) if channels > MAX_PARTITION => {
-                Err(format!("a softmax over {channels} elements is beyond {MAX_PARTITION}; take it out of the model"))
-            }
+            Op::Softmax(_) if channels > MAX_PARTITION => Err(format!(
+                "a softmax over {channels} elements is beyond {MAX_PARTITION}; take it out of the model"
+            )),
             Op::Input { .. }
             | Op::Output { .. }
             | Op::Const(_)
@@ -205,7 +213,11 @@ impl<'a> Design<'a> {
         let layer = self.schedule.layers[id.index()];
         let terms = d.terms(self.program.node(node.inputs[0]).channels());
         let Some(layout) = self.dot_layout(id, d) else {
-            return Err(format!("reuse {} is not legal for {terms} terms × {} outputs", layer.reuse, node.channels()));
+            return Err(format!(
+                "reuse {} is not legal for {terms} terms × {} outputs",
+                layer.reuse,
+                node.channels()
+            ));
         };
         if layer.strategy == Strategy::Latency && layer.reuse != 1 {
             return Err(format!("the latency strategy has reuse 1, not {}", layer.reuse));
@@ -291,7 +303,9 @@ impl<'a> Design<'a> {
                         d.weight.data.to_vec()
                     } else {
                         layout.arrange(&d.weight.data, |p| match d.accum {
-                            Accum::Stepwise { order: Order::Strided { rf }, .. } => strided(p, layout.terms, rf),
+                            Accum::Stepwise { order: Order::Strided { rf }, .. } => {
+                                strided(p, layout.terms, rf)
+                            }
                             Accum::Stepwise { .. } | Accum::Exact(_) => p,
                         })
                     };
@@ -332,8 +346,12 @@ impl<'a> Design<'a> {
 
     /// Decides which weights are loaded: those too large for a constant, then the largest until the rest fits.
     fn place_arrays(&mut self) -> Result<(), Vec<EmitError>> {
-        let mut weights: Vec<(usize, String)> =
-            self.arrays.values().filter(|a| a.name.starts_with("w_")).map(|a| (a.data.len(), a.name.clone())).collect();
+        let mut weights: Vec<(usize, String)> = self
+            .arrays
+            .values()
+            .filter(|a| a.name.starts_with("w_"))
+            .map(|a| (a.data.len(), a.name.clone()))
+            .collect();
         weights.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let mut total: usize = self.arrays.values().map(|a| a.data.len()).sum();
         for (len, name) in weights {

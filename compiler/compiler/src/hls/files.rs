@@ -16,7 +16,10 @@ pub const DEFAULT_PART: &str = "xcu55c-fsvh2892-2L-e";
 /// `firmware/defines.h`: the type of every tensor.
 pub(crate) fn defines(design: &Design<'_>) -> String {
     let guard = format!("{}_DEFINES_H", design.top.to_ascii_uppercase());
-    let mut s = format!("// Types of the tensors of {}.\n#ifndef {guard}\n#define {guard}\n\n", comment(&design.program.name));
+    let mut s = format!(
+        "// Types of the tensors of {}.\n#ifndef {guard}\n#define {guard}\n\n",
+        comment(&design.program.name)
+    );
     s.push_str("#include \"ap_fixed.h\"\n\n");
     for (id, node) in design.program.iter() {
         let used = match node.op {
@@ -36,7 +39,14 @@ pub(crate) fn defines(design: &Design<'_>) -> String {
             | Op::Pad { .. } => design.is_built(id) && !node.op.moves_data(),
         };
         if used {
-            let _ = writeln!(s, "typedef {} t_{}; // {} {:?}", node.ty.hls(), design.id(id), comment(&node.name), node.shape);
+            let _ = writeln!(
+                s,
+                "typedef {} t_{}; // {} {:?}",
+                node.ty.hls(),
+                design.id(id),
+                comment(&node.name),
+                node.shape
+            );
         }
     }
     let _ = writeln!(s, "\n#endif");
@@ -46,7 +56,8 @@ pub(crate) fn defines(design: &Design<'_>) -> String {
 /// `firmware/parameters.h`: constants and typed configurations.
 pub(crate) fn parameters(design: &Design<'_>) -> String {
     let guard = format!("{}_PARAMETERS_H", design.top.to_ascii_uppercase());
-    let mut s = format!("// Layers of {}.\n#ifndef {guard}\n#define {guard}\n\n", comment(&design.program.name));
+    let mut s =
+        format!("// Layers of {}.\n#ifndef {guard}\n#define {guard}\n\n", comment(&design.program.name));
     s.push_str("#include \"defines.h\"\n");
     for header in top::headers(design) {
         let _ = writeln!(s, "#include \"hypersonic/{header}\"");
@@ -71,7 +82,9 @@ pub(crate) fn parameters(design: &Design<'_>) -> String {
 /// `firmware/NAME.h`: the top function.
 pub(crate) fn header(design: &Design<'_>) -> String {
     let guard = format!("{}_H", design.top.to_ascii_uppercase());
-    let mut s = format!("#ifndef {guard}\n#define {guard}\n\n#include \"hls_stream.h\"\n\n#include \"defines.h\"\n#include \"hypersonic/types.h\"\n");
+    let mut s = format!(
+        "#ifndef {guard}\n#define {guard}\n\n#include \"hls_stream.h\"\n\n#include \"defines.h\"\n#include \"hypersonic/types.h\"\n"
+    );
     for array in design.arrays.values().filter(|a| a.loaded) {
         let _ = writeln!(s, "#include \"weights/{}.h\"", array.name);
     }
@@ -135,7 +148,9 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
     let top = &design.top;
     let stream = design.schedule.io == Io::Stream;
     let (inputs, outputs) = (design.program.inputs(), design.program.outputs());
-    let mut s = format!("// Test bench of {top}.\nstatic void bench_{top}(size_t rows, const std::string &weights, const char *const *files) {{\n");
+    let mut s = format!(
+        "// Test bench of {top}.\nstatic void bench_{top}(size_t rows, const std::string &weights, const char *const *files) {{\n"
+    );
     s.push_str("    (void)weights;\n");
     let mut call: Vec<String> = Vec::new();
     for (k, id) in inputs.iter().enumerate() {
@@ -153,7 +168,11 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
         let format = design.program.node(*id).format();
         let u = if format.is_signed() { "" } else { "u" };
         let file = inputs.len() + k;
-        let _ = writeln!(s, "    hypersonic_bench::sink<{ty}, ap_{u}int<{}> > to{k}(files[{file}]);", format.width());
+        let _ = writeln!(
+            s,
+            "    hypersonic_bench::sink<{ty}, ap_{u}int<{}> > to{k}(files[{file}]);",
+            format.width()
+        );
         if stream {
             let carrier = design.network.carrier[id.index()];
             let _ = writeln!(s, "    hls::stream<{} > y{k}(\"y{k}\");", top::beat(design, carrier));
@@ -179,12 +198,16 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
         s.push_str("    for (size_t r = 0; r < rows; r++) {\n");
         for (k, id) in inputs.iter().enumerate() {
             let len = design.program.node(*id).len();
-            let _ = writeln!(s, "        for (size_t i = 0; i < {len}; i++)\n            x{k}[i] = from{k}.take();");
+            let _ = writeln!(
+                s,
+                "        for (size_t i = 0; i < {len}; i++)\n            x{k}[i] = from{k}.take();"
+            );
         }
         let _ = writeln!(s, "        {top}({});", call.join(", "));
         for (k, id) in outputs.iter().enumerate() {
             let len = design.program.node(*id).len();
-            let _ = writeln!(s, "        for (size_t i = 0; i < {len}; i++)\n            to{k}.put(y{k}[i]);");
+            let _ =
+                writeln!(s, "        for (size_t i = 0; i < {len}; i++)\n            to{k}.put(y{k}[i]);");
         }
         s.push_str("        if ((r + 1) % 64 == 0)\n            hypersonic_bench::progress(r + 1);\n    }\n");
     }
@@ -193,7 +216,10 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
 }
 
 fn stream_rows(design: &Design<'_>, s: &mut String, call: &[String]) {
-    let _ = writeln!(s, "    for (size_t done = 0; done < rows;) {{\n        const size_t n = rows - done < {ROWS_A_CALL} ? rows - done : {ROWS_A_CALL};");
+    let _ = writeln!(
+        s,
+        "    for (size_t done = 0; done < rows;) {{\n        const size_t n = rows - done < {ROWS_A_CALL} ? rows - done : {ROWS_A_CALL};"
+    );
     for (k, id) in design.program.inputs().iter().enumerate() {
         let node = design.program.node(*id);
         let beat = top::beat(design, *id);
@@ -244,7 +270,9 @@ pub(crate) fn test(design: &Design<'_>) -> String {
 
 /// `README.md`'s table of layers.
 pub(crate) fn layers(design: &Design<'_>) -> String {
-    let mut s = String::from("| layer | op | shape | type | strategy | reuse |\n| --- | --- | --- | --- | --- | --- |\n");
+    let mut s = String::from(
+        "| layer | op | shape | type | strategy | reuse |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
     for process in &design.network.processes {
         let Role::Node(id) = process.role else { continue };
         let node = design.program.node(id);

@@ -170,7 +170,10 @@ impl Geometry {
     pub(crate) fn is_whole(&self) -> bool {
         (0..3).all(|a| {
             let w = &self.window[a];
-            w.kernel == self.input[a] && (w.dilation == 1 || w.kernel == 1) && w.pad_begin == 0 && w.pad_end == 0
+            w.kernel == self.input[a]
+                && (w.dilation == 1 || w.kernel == 1)
+                && w.pad_begin == 0
+                && w.pad_end == 0
         })
     }
 

@@ -18,7 +18,8 @@ pub struct Many {
 /// that cannot be emitted.
 pub fn emit_many(programs: &[(&Program, &Schedule)]) -> Result<Many, (usize, Vec<EmitError>)> {
     let mut emitted = shared_headers();
-    let mut unit = String::from("#include \"ap_shift_reg.h\"\n#include \"hls_stream.h\"\n#include \"hs_bench.h\"\n");
+    let mut unit =
+        String::from("#include \"ap_shift_reg.h\"\n#include \"hls_stream.h\"\n#include \"hs_bench.h\"\n");
     for (name, _) in super::KERNELS {
         unit.push_str(&format!("#include \"hypersonic/{name}\"\n"));
     }
@@ -36,7 +37,9 @@ pub fn emit_many(programs: &[(&Program, &Schedule)]) -> Result<Many, (usize, Vec
             let path = file.path.replacen("firmware/", &format!("{name}/"), 1);
             emitted.push(EmittedFile { path, bytes: file.bytes });
         }
-        unit.push_str(&format!("namespace {name} {{\n#include \"{name}/{name}.cpp\"\n#include \"tb/{name}_bench.h\"\n}}\n"));
+        unit.push_str(&format!(
+            "namespace {name} {{\n#include \"{name}/{name}.cpp\"\n#include \"tb/{name}_bench.h\"\n}}\n"
+        ));
         entries.push_str(&files::bench_entry(&design, &format!("{name}::")));
         models.push(name);
     }

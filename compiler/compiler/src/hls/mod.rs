@@ -65,8 +65,18 @@ macro_rules! kernels {
 }
 
 /// The kernel headers.
-pub(crate) const KERNELS: &[(&str, &str)] =
-    kernels!["accum.h", "dot.h", "map.h", "move.h", "pool.h", "softmax.h", "table.h", "task.h", "types.h", "window.h"];
+pub(crate) const KERNELS: &[(&str, &str)] = kernels![
+    "accum.h",
+    "dot.h",
+    "map.h",
+    "move.h",
+    "pool.h",
+    "softmax.h",
+    "table.h",
+    "task.h",
+    "types.h",
+    "window.h"
+];
 
 /// Headers for simulation only.
 const SIMULATION: &[(&str, &str)] = &[
@@ -127,7 +137,8 @@ fn firmware(design: &Design<'_>) -> Vec<EmittedFile> {
 }
 
 fn shared_headers() -> Vec<EmittedFile> {
-    let kernels = KERNELS.iter().map(|(name, text)| EmittedFile::text(format!("firmware/hypersonic/{name}"), *text));
+    let kernels =
+        KERNELS.iter().map(|(name, text)| EmittedFile::text(format!("firmware/hypersonic/{name}"), *text));
     let sim = SIMULATION.iter().map(|(name, text)| EmittedFile::text(format!("tb/sim/{name}"), *text));
     kernels.chain(sim).collect()
 }

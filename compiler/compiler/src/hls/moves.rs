@@ -90,7 +90,8 @@ pub(crate) fn config(design: &Design<'_>, id: ValueId) -> String {
         | Op::Softmax(_)
         | Op::Concat { .. } => ("i".to_owned(), "true".to_owned()),
     };
-    let mut s = format!("// {}: {}\nstruct cfg_{} {{\n", node.op.keyword(), comment(&node.name), design.id(id));
+    let mut s =
+        format!("// {}: {}\nstruct cfg_{} {{\n", node.op.keyword(), comment(&node.name), design.id(id));
     let _ = writeln!(s, "    typedef {} x_t;", design.type_name(id));
     for (name, value) in [
         ("n_in", from.len()),
@@ -163,8 +164,11 @@ pub(crate) fn clone_function(design: &Design<'_>, value: ValueId, process: &Proc
         Io::Stream => {
             let beat = format!("hypersonic::beat<{ty}, {}>", node.channels());
             let params: Vec<String> = outs.clone().map(|k| format!("hls::stream<{beat} > &y{k}")).collect();
-            let _ =
-                writeln!(s, "static void f_{name}(hls::stream<{beat} > &x, {}, unsigned rows) {{", params.join(", "));
+            let _ = writeln!(
+                s,
+                "static void f_{name}(hls::stream<{beat} > &x, {}, unsigned rows) {{",
+                params.join(", ")
+            );
             s.push_str("    for (unsigned r = 0; r < rows; r++) {\n");
             let _ = writeln!(
                 s,
@@ -233,7 +237,11 @@ pub(crate) fn concat_function(design: &Design<'_>, id: ValueId, axis: usize, arg
     let _ = writeln!(s, "static void f_{name}({}, unsigned rows) {{", params.join(", "));
     s.push_str("    for (unsigned r = 0; r < rows; r++) {\n");
     if last {
-        let _ = writeln!(s, "        for (unsigned p = 0; p < {}; p++) {{\n#pragma HLS PIPELINE II=1", node.pixels());
+        let _ = writeln!(
+            s,
+            "        for (unsigned p = 0; p < {}; p++) {{\n#pragma HLS PIPELINE II=1",
+            node.pixels()
+        );
         let _ = writeln!(s, "            {beat} to;");
         let mut at = 0;
         for (slot, arg) in args.iter().enumerate() {
@@ -248,7 +256,8 @@ pub(crate) fn concat_function(design: &Design<'_>, id: ValueId, axis: usize, arg
                 }
                 Arg::Const(_) => element(slot, arg, &format!("p * {channels} + c")),
             };
-            let _ = writeln!(s, "            for (unsigned c = 0; c < {channels}; c++) {{\n#pragma HLS UNROLL");
+            let _ =
+                writeln!(s, "            for (unsigned c = 0; c < {channels}; c++) {{\n#pragma HLS UNROLL");
             let _ = writeln!(s, "                to.v[{at} + c] = {from};\n            }}");
             at += channels;
         }
@@ -259,17 +268,21 @@ pub(crate) fn concat_function(design: &Design<'_>, id: ValueId, axis: usize, arg
     for (slot, arg) in args.iter().enumerate() {
         let (ty, run, ..) = part(slot);
         let beats = run / channels;
-        let _ = writeln!(s, "            for (unsigned p = 0; p < {beats}; p++) {{\n#pragma HLS PIPELINE II=1");
+        let _ =
+            writeln!(s, "            for (unsigned p = 0; p < {beats}; p++) {{\n#pragma HLS PIPELINE II=1");
         let from = match arg {
             Arg::Channel(_) => {
-                let _ =
-                    writeln!(s, "                const hypersonic::beat<{ty}, {channels}> v = x{slot}.read();");
+                let _ = writeln!(
+                    s,
+                    "                const hypersonic::beat<{ty}, {channels}> v = x{slot}.read();"
+                );
                 "v.v[c]".to_owned()
             }
             Arg::Const(_) => element(slot, arg, &format!("(o * {beats} + p) * {channels} + c")),
         };
         let _ = writeln!(s, "                {beat} to;");
-        let _ = writeln!(s, "                for (unsigned c = 0; c < {channels}; c++) {{\n#pragma HLS UNROLL");
+        let _ =
+            writeln!(s, "                for (unsigned c = 0; c < {channels}; c++) {{\n#pragma HLS UNROLL");
         let _ = writeln!(s, "                    to.v[c] = {from};\n                }}");
         s.push_str("                y.write(to);\n            }\n");
     }

@@ -81,7 +81,8 @@ impl Network {
         let readers = readers(program, &carrier, &live);
         let mut net = Self { processes: Vec::new(), channels: Vec::new(), carrier };
         // The channel that feeds each (reader, slot), filled as producers are met.
-        let mut feeds: Vec<Vec<Option<Arg>>> = program.nodes.iter().map(|n| vec![None; n.inputs.len()]).collect();
+        let mut feeds: Vec<Vec<Option<Arg>>> =
+            program.nodes.iter().map(|n| vec![None; n.inputs.len()]).collect();
         for (id, node) in program.iter() {
             let is_input = matches!(node.op, Op::Input { .. });
             if net.carrier[id.index()] != id || !(live[id.index()] || is_input) {
@@ -99,7 +100,13 @@ impl Network {
         net
     }
 
-    fn push(&mut self, value: ValueId, to: Option<(ValueId, usize)>, place: Place, branch: Option<usize>) -> usize {
+    fn push(
+        &mut self,
+        value: ValueId,
+        to: Option<(ValueId, usize)>,
+        place: Place,
+        branch: Option<usize>,
+    ) -> usize {
         self.channels.push(Channel { value, to, place, branch });
         self.channels.len() - 1
     }
@@ -119,7 +126,11 @@ impl Network {
         let source = if is_input { Place::Input(id) } else { Place::Local };
         let produce = |net: &mut Self, channel: usize| {
             if !is_input {
-                net.processes.push(Process { role: Role::Node(id), reads: reads.clone(), writes: vec![channel] });
+                net.processes.push(Process {
+                    role: Role::Node(id),
+                    reads: reads.clone(),
+                    writes: vec![channel],
+                });
             }
         };
         match readers {
@@ -157,7 +168,11 @@ impl Network {
                     }
                     writes.push(channel);
                 }
-                self.processes.push(Process { role: Role::Clone(id), reads: vec![Arg::Channel(trunk)], writes });
+                self.processes.push(Process {
+                    role: Role::Clone(id),
+                    reads: vec![Arg::Channel(trunk)],
+                    writes,
+                });
             }
         }
     }

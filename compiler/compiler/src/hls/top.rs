@@ -111,14 +111,26 @@ pub(crate) fn source(design: &Design<'_>) -> String {
 }
 
 fn parallel_body(design: &Design<'_>, s: &mut String) {
-    s.push_str(if crate::schedule::one_pipeline(design.program, &design.schedule.layers) { "#pragma HLS PIPELINE II=1\n" } else { "#pragma HLS DATAFLOW\n" });
+    s.push_str(if crate::schedule::one_pipeline(design.program, &design.schedule.layers) {
+        "#pragma HLS PIPELINE II=1\n"
+    } else {
+        "#pragma HLS DATAFLOW\n"
+    });
     for id in design.program.inputs() {
         let banks = array_banks(design, id);
-        let _ = writeln!(s, "#pragma HLS ARRAY_PARTITION variable=x_{} type=cyclic factor={banks}", design.id(id));
+        let _ = writeln!(
+            s,
+            "#pragma HLS ARRAY_PARTITION variable=x_{} type=cyclic factor={banks}",
+            design.id(id)
+        );
     }
     for id in design.program.outputs() {
         let banks = array_banks(design, id);
-        let _ = writeln!(s, "#pragma HLS ARRAY_PARTITION variable=y_{} type=cyclic factor={banks}", design.id(id));
+        let _ = writeln!(
+            s,
+            "#pragma HLS ARRAY_PARTITION variable=y_{} type=cyclic factor={banks}",
+            design.id(id)
+        );
     }
     for channel in design.network.channels.iter().filter(|c| c.place == Place::Local) {
         let name = channel_name(design, channel);
@@ -215,7 +227,9 @@ fn node_call(design: &Design<'_>, id: ValueId, process: &Process, io: &str) -> (
         Op::Pool(_) => (with("pool"), None),
         Op::Softmax(_) => (with("softmax"), None),
         Op::Concat { .. } => (format!("f_{name}"), None),
-        Op::Reshape | Op::Permute(_) | Op::Pad { .. } if design.schedule.io == Io::Parallel => (with("move"), None),
+        Op::Reshape | Op::Permute(_) | Op::Pad { .. } if design.schedule.io == Io::Parallel => {
+            (with("move"), None)
+        }
         Op::Reshape | Op::Permute(_) | Op::Pad { .. } => {
             let from = design.program.node(node.inputs[0]);
             let ty = design.type_name(id);

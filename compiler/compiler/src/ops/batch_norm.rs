@@ -15,9 +15,39 @@ pub struct BatchNorm {
     pub bias: Vec<f64>,
 }
 
+/// The parameters as the model states them, one of each a channel.
+struct Parameters {
+    gamma: Vec<f64>,
+    beta: Vec<f64>,
+    mean: Vec<f64>,
+    variance: Vec<f64>,
+    epsilon: f64,
+}
+
 impl BatchNorm {
     /// Checks the call.
     pub fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
+        let p = Parameters::parse(call)?;
+        let scale: Vec<f64> =
+            p.gamma.iter().zip(&p.variance).map(|(g, v)| g / (v + p.epsilon).sqrt()).collect();
+        let bias = p.beta.iter().zip(&p.mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        Ok(Self { scale, bias })
+    }
+
+    /// Scale and bias with each operation rounded to `f32`, as numpy computes them.
+    pub fn single(call: &Call<'_>) -> Result<(Vec<f32>, Vec<f32>), Diagnostic> {
+        let p = Parameters::parse(call)?;
+        let epsilon = p.epsilon as f32;
+        let scale: Vec<f32> =
+            p.gamma.iter().zip(&p.variance).map(|(g, v)| *g as f32 / (*v as f32 + epsilon).sqrt()).collect();
+        let moved = p.mean.iter().zip(&scale).map(|(m, s)| *m as f32 * s);
+        let bias = p.beta.iter().zip(moved).map(|(b, m)| *b as f32 - m).collect();
+        Ok((scale, bias))
+    }
+}
+
+impl Parameters {
+    fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
         let x = call.float_arg(0)?;
         let Some(&channels) = x.shape.get(1) else {
             return Err(call.error(format!("its input has the shape {:?}, which has no channels", x.shape)));
@@ -48,9 +78,7 @@ impl BatchNorm {
                 "channel {channel} has the variance {v}, which with epsilon is not positive"
             )));
         }
-        let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
-        let bias = beta.iter().zip(&mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
-        Ok(Self { scale, bias })
+        Ok(Parameters { gamma, beta, mean, variance, epsilon })
     }
 }
 

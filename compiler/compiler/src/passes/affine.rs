@@ -1,8 +1,8 @@
 //! Turns batch normalisations and arithmetic with channel constants into `Affine`, and chains of them into one.
 
-use hs_ir::{Attr, Attrs, Graph, Tensor, TensorData, Uses, ValueId};
+use hs_ir::{Attr, Attrs, Graph, Node, Tensor, TensorData, Uses, ValueId};
 
-use super::{Constants, absorb, drop_marked};
+use super::{Constants, PassOptions, absorb, drop_marked};
 use crate::diagnostic::Diagnostics;
 use crate::ops::affine::Affine;
 use crate::ops::batch_norm::BatchNorm;
@@ -18,7 +18,7 @@ pub(super) struct Scaling {
     pub(super) bias: Option<Vec<f64>>,
 }
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];
@@ -54,7 +54,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
 }
 
 /// The scaling that a node is, if it is one.
-fn recognise(graph: &Graph, index: usize) -> Option<Scaling> {
+pub(super) fn recognise(graph: &Graph, index: usize) -> Option<Scaling> {
     let node = &graph.nodes[index];
     let call = Call::of(graph, node)?;
     find(node)?;
@@ -160,9 +160,13 @@ fn write(graph: &mut Graph, index: usize, scaling: &Scaling, constants: &mut Con
     };
     let scale = operand(graph, "scale", &scaling.scale, 1.0);
     let bias = operand(graph, "bias", &scaling.bias, 0.0);
-    let node = &mut graph.nodes[index];
+    become_affine(&mut graph.nodes[index], scaling.axis, [Some(scaling.x), scale, bias]);
+}
+
+/// Makes `node` an `Affine` with the operands input, scale and bias.
+pub(super) fn become_affine(node: &mut Node, axis: Option<usize>, operands: [Option<ValueId>; 3]) {
     INTERNAL_DOMAIN.clone_into(&mut node.domain);
     "Affine".clone_into(&mut node.op);
-    node.attrs = Attrs::from_iter([("axis", Attr::Int(scaling.axis.unwrap_or(0) as i64))]);
-    node.inputs = vec![Some(scaling.x), scale, bias];
+    node.attrs = Attrs::from_iter([("axis", Attr::Int(axis.unwrap_or(0) as i64))]);
+    node.inputs = operands.to_vec();
 }

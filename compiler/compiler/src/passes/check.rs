@@ -2,12 +2,12 @@
 
 use hs_ir::Graph;
 
-use super::fold;
+use super::{PassOptions, fold};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::softmax::Softmax;
 use crate::ops::{self, Call, Stage};
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();
     if let Err(error) = graph.verify() {
         return Err(Diagnostic::error(format!("the graph is malformed: {error}")).into());

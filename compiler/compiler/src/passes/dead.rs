@@ -2,9 +2,10 @@
 
 use hs_ir::Graph;
 
+use super::PassOptions;
 use crate::diagnostic::Diagnostics;
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut needed = vec![false; graph.values.len()];
     for id in &graph.outputs {
         needed[id.index()] = true;

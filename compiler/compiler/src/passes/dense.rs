@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hs_ir::{Attrs, Graph, Grid, Tensor, ValueId};
 
-use super::Constants;
+use super::{Constants, PassOptions};
 use crate::diagnostic::Diagnostics;
 use crate::ops::gemm::Gemm;
 use crate::ops::{Call, INTERNAL_DOMAIN, broadcast_indices, permuted_indices};
@@ -23,7 +23,7 @@ struct Plan {
     outputs: usize,
 }
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut constants = Constants::new(graph);
     for index in 0..graph.nodes.len() {
         if let Some(plan) = plan(graph, index) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hs_ir::{Graph, Grid, Node, Tensor, element_count};
 
+use super::PassOptions;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::quant::Quant;
 use crate::ops::reshape::Reshape;
@@ -15,7 +16,7 @@ const MAX_ELEMENTS: usize = 1 << 31;
 /// Most elements that all folded constants may have together.
 const MAX_FOLDED: usize = 1 << 27;
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();
     let mut room = MAX_FOLDED;
     let nodes = std::mem::take(&mut graph.nodes);

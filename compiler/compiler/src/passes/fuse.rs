@@ -4,13 +4,13 @@
 use hs_ir::{Graph, Tensor, Uses, ValueId};
 
 use super::affine::{Scaling, scaling, zip};
-use super::{Constants, absorb, drop_marked};
+use super::{Constants, PassOptions, absorb, drop_marked};
 use crate::diagnostic::Diagnostics;
 use crate::ops::reshape::Reshape;
 use crate::ops::transpose::Transpose;
 use crate::ops::{Call, INTERNAL_DOMAIN};
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];

@@ -2,7 +2,7 @@
 
 use hs_ir::{Graph, Uses};
 
-use super::{Substitution, absorb, drop_marked};
+use super::{PassOptions, Substitution, absorb, drop_marked};
 use crate::diagnostic::Diagnostics;
 use crate::ops::affine::Affine;
 use crate::ops::cast::Cast;
@@ -11,7 +11,7 @@ use crate::ops::pad::Pad;
 use crate::ops::transpose::Transpose;
 use crate::ops::{Call, INTERNAL_DOMAIN};
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let uses = Uses::of(graph);
     let mut producer: Vec<_> =
         (0..graph.values.len()).map(|v| uses.producer(hs_ir::ValueId::new(v))).collect();

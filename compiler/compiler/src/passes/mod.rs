@@ -1,11 +1,12 @@
 //! From an imported graph to one that can be lowered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hs_ir::{Graph, Grid, Names, Node, Tensor, Value, ValueId};
 
 use crate::diagnostic::Diagnostics;
+use crate::lower::Arithmetic;
 use crate::ops::Call;
 
 mod affine;
@@ -16,6 +17,7 @@ mod fold;
 mod fuse;
 mod identity;
 mod padding;
+mod single;
 
 /// A rewrite of the whole graph that keeps what it computes.
 #[derive(Debug, Clone, Copy)]
@@ -23,10 +25,19 @@ pub struct Pass {
     /// Its name.
     pub name: &'static str,
     /// Runs it. On errors, all that were found.
-    pub run: fn(&mut Graph) -> Result<(), Diagnostics>,
+    pub run: fn(&mut Graph, &PassOptions) -> Result<(), Diagnostics>,
 }
 
-/// The passes of [`normalise`], in order.
+/// What the passes have to know of the rules of arithmetic, since folding is rounding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassOptions {
+    /// Whose rules hold.
+    pub arithmetic: Arithmetic,
+    /// hls4ml arithmetic: ONNX names of `Conv`, `Gemm` and `MatMul` nodes into which no batch normalisation is folded.
+    pub unfused: BTreeSet<String>,
+}
+
+/// The passes of [`normalise_with`] under native arithmetic, in order.
 pub const PIPELINE: &[Pass] = &[
     // First, so that nothing is said about nodes that no output needs.
     Pass { name: "dead", run: dead::run },
@@ -44,6 +55,20 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "check", run: check::run },
 ];
 
+/// The passes of [`normalise_with`] under hls4ml's arithmetic, in order: nothing is combined that hls4ml keeps apart.
+pub const HLS4ML_PIPELINE: &[Pass] = &[
+    Pass { name: "dead", run: dead::run },
+    Pass { name: "fold", run: fold::run },
+    Pass { name: "identity", run: identity::run },
+    Pass { name: "dense", run: dense::run },
+    // Needs Dense.
+    Pass { name: "single", run: single::run },
+    Pass { name: "padding", run: padding::run },
+    Pass { name: "identity", run: identity::run },
+    Pass { name: "dead", run: dead::run },
+    Pass { name: "check", run: check::run },
+];
+
 /// A graph that can be lowered: every shape known with batch 1, constants folded, only operators that lower, verified.
 /// Its `Gemm`s and constant `MatMul`s are `hypersonic::Dense`, its batch normalisations and arithmetic with channel
 /// constants are `hypersonic::Affine` or folded into the layer in front.
@@ -53,7 +78,7 @@ pub struct NormalGraph(Graph);
 impl NormalGraph {
     /// Takes `graph` as it is, if it can be lowered as it is.
     pub fn check(mut graph: Graph) -> Result<Self, Diagnostics> {
-        check::run(&mut graph)?;
+        check::run(&mut graph, &PassOptions::default())?;
         graph.compact();
         Ok(Self(graph))
     }
@@ -80,10 +105,20 @@ impl NormalGraph {
     }
 }
 
-/// Runs the [`PIPELINE`]. Errors name every node that cannot be compiled, as far as the pass that finds them sees.
-pub fn normalise(mut graph: Graph) -> Result<NormalGraph, Diagnostics> {
-    for pass in PIPELINE {
-        (pass.run)(&mut graph)?;
+/// [`normalise_with`] for native arithmetic.
+pub fn normalise(graph: Graph) -> Result<NormalGraph, Diagnostics> {
+    normalise_with(graph, &PassOptions::default())
+}
+
+/// Runs the pipeline of an arithmetic. Errors name every node that cannot be compiled, as far as the pass that finds them
+/// sees.
+pub fn normalise_with(mut graph: Graph, options: &PassOptions) -> Result<NormalGraph, Diagnostics> {
+    let pipeline = match options.arithmetic {
+        Arithmetic::Native => PIPELINE,
+        Arithmetic::Hls4ml => HLS4ML_PIPELINE,
+    };
+    for pass in pipeline {
+        (pass.run)(&mut graph, options)?;
         debug_assert_eq!(graph.verify(), Ok(()), "after the pass '{}'", pass.name);
     }
     graph.compact();

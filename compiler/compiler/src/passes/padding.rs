@@ -2,7 +2,7 @@
 
 use hs_ir::{Attr, Graph, Tensor, Uses};
 
-use super::{Constants, absorb, drop_marked};
+use super::{Constants, PassOptions, absorb, drop_marked};
 use crate::diagnostic::Diagnostics;
 use crate::ops::Call;
 use crate::ops::conv::Conv;
@@ -11,7 +11,7 @@ use crate::ops::pool::{Pool, PoolKind};
 use crate::ops::reshape::Reshape;
 use crate::ops::window::Window;
 
-pub(super) fn run(graph: &mut Graph) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];

@@ -66,7 +66,10 @@ pub enum ScheduleError {
 }
 
 /// Lays out a Program. Returns the Schedule and what differs from the request.
-pub fn schedule(program: &Program, options: &ScheduleOptions) -> Result<(Schedule, Vec<Note>), Vec<ScheduleError>> {
+pub fn schedule(
+    program: &Program,
+    options: &ScheduleOptions,
+) -> Result<(Schedule, Vec<Note>), Vec<ScheduleError>> {
     program.verify().map_err(|e| e.into_iter().map(ScheduleError::Verify).collect::<Vec<_>>())?;
     let mut errors = Vec::new();
     let mut notes = Vec::new();
@@ -96,7 +99,8 @@ pub fn schedule(program: &Program, options: &ScheduleOptions) -> Result<(Schedul
     if !errors.is_empty() {
         return Err(errors);
     }
-    let io = options.io.unwrap_or_else(|| if one_pipeline(program, &layers) { Io::Parallel } else { Io::Stream });
+    let io =
+        options.io.unwrap_or_else(|| if one_pipeline(program, &layers) { Io::Parallel } else { Io::Stream });
     let fifos = match io {
         Io::Parallel => Vec::new(),
         Io::Stream => fifo::depths(program).map_err(|e| vec![ScheduleError::Deadlock(e)])?,
@@ -121,18 +125,24 @@ fn layer(
     let mut note = |message: String| notes.push(Note { node: Some(node.name.clone()), message });
     if is_tree(&d.accum) {
         if asked.reuse.is_some_and(|r| r > 1) {
-            note("sums in a tree, which has no reuse factor: outputs are computed one after the other".to_owned());
+            note(
+                "sums in a tree, which has no reuse factor: outputs are computed one after the other"
+                    .to_owned(),
+            );
         }
         return Ok(latency);
     }
     let g = Geometry::new(&d.window, &from.shape, &node.shape);
-    let at_once = DotLayout::new(terms, outputs, 1).is_some_and(|l| l.fits()) && g.taps() * g.channels <= MAX_PARTITION;
+    let at_once =
+        DotLayout::new(terms, outputs, 1).is_some_and(|l| l.fits()) && g.taps() * g.channels <= MAX_PARTITION;
     let fitting: Vec<usize> = DotLayout::legal(terms, outputs)
         .into_iter()
         .filter(|r| DotLayout::new(terms, outputs, *r).is_some_and(|l| l.fits()))
         .collect();
     let Some(smallest) = fitting.iter().copied().find(|r| *r > 1).or(fitting.first().copied()) else {
-        return Err(format!("no reuse factor lays out {terms} terms × {outputs} outputs within synthesis' limits"));
+        return Err(format!(
+            "no reuse factor lays out {terms} terms × {outputs} outputs within synthesis' limits"
+        ));
     };
     let nearest = |to: usize| {
         let best = fitting.iter().copied().min_by_key(|r| (r.abs_diff(to), usize::MAX - r));
@@ -153,14 +163,21 @@ fn layer(
         (Some(Strategy::Latency), _) => Err(refused()),
         (None, None | Some(1)) if at_once => Ok(latency),
         (None, None) => {
-            note(format!("{} products are too many at once: resource strategy, reuse {smallest}", terms * outputs));
+            note(format!(
+                "{} products are too many at once: resource strategy, reuse {smallest}",
+                terms * outputs
+            ));
             Ok(LayerSchedule { strategy: Strategy::Resource, reuse: smallest })
         }
-        (Some(Strategy::Resource), None) => Ok(LayerSchedule { strategy: Strategy::Resource, reuse: smallest }),
+        (Some(Strategy::Resource), None) => {
+            Ok(LayerSchedule { strategy: Strategy::Resource, reuse: smallest })
+        }
         (Some(Strategy::Resource) | None, Some(r)) => {
             let reuse = nearest(r);
             if reuse != r {
-                note(format!("reuse {r} is not legal for {terms} terms × {outputs} outputs: {reuse} is used"));
+                note(format!(
+                    "reuse {r} is not legal for {terms} terms × {outputs} outputs: {reuse} is used"
+                ));
             }
             Ok(LayerSchedule { strategy: Strategy::Resource, reuse })
         }

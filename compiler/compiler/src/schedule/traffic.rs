@@ -129,7 +129,8 @@ impl Traffic {
             Self::Window(g) => {
                 let [_, h, w] = g.padded();
                 let at = [i / (h * w), i / w % h, i % w];
-                let inside = (0..3).all(|a| (0..g.input[a]).contains(&at[a].wrapping_sub(g.window[a].pad_begin)));
+                let inside =
+                    (0..3).all(|a| (0..g.input[a]).contains(&at[a].wrapping_sub(g.window[a].pad_begin)));
                 let ends = (0..3).all(|a| {
                     let (extent, stride) = (g.window[a].extent(), g.window[a].stride);
                     at[a] + 1 >= extent && (at[a] + 1 - extent) % stride == 0

@@ -4,4 +4,5 @@ mod bad_input;
 mod exports;
 mod operators;
 mod passes;
+mod single;
 mod support;
