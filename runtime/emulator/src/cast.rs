@@ -6,7 +6,11 @@
 
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
 
-use crate::lane::{Lane, Width};
+use crate::{
+    finish::ActStep,
+    isa::{Checked, Kernel},
+    lane::{Lane, Width},
+};
 
 /// A cast of values in a known range, for lanes of a known width.
 #[derive(Debug, Clone)]
@@ -85,8 +89,12 @@ impl Cast {
     }
 
     /// Casts a row in place.
+    pub(crate) fn apply<A: Lane>(&self, isa: Checked, row: &mut [A]) {
+        A::kernel(isa, Row { before: None, cast: self, row });
+    }
+
     #[inline(always)]
-    pub(crate) fn apply<A: Lane>(&self, row: &mut [A]) {
+    fn cast<A: Lane>(&self, row: &mut [A]) {
         match &self.how {
             How::Definition => {
                 for v in row {
@@ -103,6 +111,25 @@ impl Cast {
                 over.apply(row);
             }
         }
+    }
+}
+
+/// A row to be cast, after an exact function; the one kernel for both, so that it is compiled once a lane and
+/// instruction set.
+pub(crate) struct Row<'a, A> {
+    /// The function and the element it is applied to.
+    pub(crate) before: Option<(&'a ActStep, usize)>,
+    pub(crate) cast: &'a Cast,
+    pub(crate) row: &'a mut [A],
+}
+
+impl<A: Lane> Kernel for Row<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        if let Some((act, i)) = self.before {
+            act.apply(i, self.row);
+        }
+        self.cast.cast(self.row);
     }
 }
 
@@ -224,7 +251,7 @@ mod tests {
 
     fn check<A: Lane>(cast: &Cast, from: Format, ty: &Type, codes: &[i128]) {
         let mut row: Vec<A> = codes.iter().map(|c| A::of(*c)).collect();
-        cast.apply(&mut row);
+        cast.apply(Checked::new(crate::Isa::best()).unwrap(), &mut row);
         let got: Vec<i128> = row.iter().map(|v| v.wide()).collect();
         let want: Vec<i128> = codes.iter().map(|c| ty.cast(*c, from)).collect();
         assert_eq!(got, want, "{ty} of {codes:?} in {from}: {cast:?}");

@@ -7,7 +7,7 @@ use hs_hw::{Act, BinaryOp, Codes, Node, range};
 
 use crate::{
     finish::{Finish, broadcast, narrowest},
-    lane::{Buf, Lane, Temps, Width},
+    lane::{Buf, Cx, Lane, Width},
     step::Source,
 };
 
@@ -64,16 +64,16 @@ impl Affine {
         })
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
-        let row = temps.get::<A>(lanes);
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
+        let row = cx.temps.get::<A>(lanes);
         for e in 0..len {
             x.load(e, row);
             let scale = A::of64(broadcast(&self.scale, e, self.channels));
             let bias = A::of64(broadcast(&self.bias, e, self.channels)).left(self.bias_left);
             let left = self.product_left;
             row.iter_mut().for_each(|v| *v = v.times(scale).left(left).plus(bias));
-            self.finish.apply(e, row);
+            self.finish.apply(isa, e, row);
             out.store(e, row);
         }
     }
@@ -102,12 +102,12 @@ impl Requant {
         })
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
-        let row = temps.get::<A>(lanes);
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
+        let row = cx.temps.get::<A>(lanes);
         for e in 0..len {
             x.load(e, row);
-            self.finish.apply(e, row);
+            self.finish.apply(isa, e, row);
             out.store(e, row);
         }
     }
@@ -148,16 +148,9 @@ impl Binary {
         })
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(
-        &self,
-        x: [Source<'_>; 2],
-        out: &mut Buf,
-        len: usize,
-        lanes: usize,
-        temps: &mut Temps,
-    ) {
-        let (a, b) = temps.get::<A>(2 * lanes).split_at_mut(lanes);
+    pub(crate) fn run<A: Lane>(&self, x: [Source<'_>; 2], out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
+        let (a, b) = cx.temps.get::<A>(2 * lanes).split_at_mut(lanes);
         for e in 0..len {
             x[0].load(e, a);
             x[1].load(e, b);
@@ -174,7 +167,7 @@ impl Binary {
                 BinaryOp::Max => pairs.for_each(|(a, b)| *a = (*a).max(*b)),
                 BinaryOp::Min => pairs.for_each(|(a, b)| *a = (*a).min(*b)),
             }
-            self.finish.apply(e, a);
+            self.finish.apply(isa, e, a);
             out.store(e, a);
         }
     }

@@ -6,19 +6,21 @@ use hs_fixed::{Format, Interval, Type};
 use hs_hw::{Act, range};
 
 use crate::{
-    cast::{Cast, bound},
+    cast::{Cast, Row, bound},
+    isa::Checked,
     lane::{Lane, Width},
 };
 
 /// [`Act`] and the node's cast, planned for values in a known range.
 #[derive(Debug, Clone)]
 pub(crate) struct Finish {
-    act: Step,
+    act: ActStep,
     pub(crate) cast: Cast,
 }
 
+/// [`Act`] in lanes.
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum ActStep {
     None,
     Clamp { lo: Option<i128>, hi: Option<i128> },
     Slope { codes: Arc<[i64]>, channels: usize, left: u32, product_left: u32 },
@@ -40,8 +42,8 @@ impl Finish {
         let format = act.format(exact).ok()?;
         let acted = range::act(act, range)?.refine(format.frac())?;
         let step = match act {
-            Act::None => Step::None,
-            Act::Clamp { lo, hi } => Step::Clamp { lo: lo.map(i128::from), hi: hi.map(i128::from) },
+            Act::None => ActStep::None,
+            Act::Clamp { lo, hi } => ActStep::Clamp { lo: lo.map(i128::from), hi: hi.map(i128::from) },
             Act::Slope(s) => {
                 let fits = |c: &i64| width.holds(i128::from(*c), i128::from(*c));
                 if !s.data.iter().all(fits) {
@@ -52,7 +54,7 @@ impl Finish {
                 if left.max(product_left) >= width.bits() {
                     return None;
                 }
-                Step::Slope { codes: Arc::clone(&s.data), channels, left, product_left }
+                ActStep::Slope { codes: Arc::clone(&s.data), channels, left, product_left }
             }
         };
         Some(Self { act: step, cast: Cast::plan(format, acted, ty, width)? })
@@ -61,15 +63,21 @@ impl Finish {
     /// For exact values of which the lanes hold the low bits only.
     pub(crate) fn plan_modular(act: &Act, exact: Format, ty: &Type, width: Width) -> Option<Self> {
         let cast = if *act == Act::None { Cast::plan_modular(exact, ty, width)? } else { return None };
-        Some(Self { act: Step::None, cast })
+        Some(Self { act: ActStep::None, cast })
     }
 
     /// Turns exact values of element `i` of the result into codes.
+    pub(crate) fn apply<A: Lane>(&self, isa: Checked, i: usize, row: &mut [A]) {
+        A::kernel(isa, Row { before: Some((&self.act, i)), cast: &self.cast, row });
+    }
+}
+
+impl ActStep {
     #[inline(always)]
     pub(crate) fn apply<A: Lane>(&self, i: usize, row: &mut [A]) {
-        match &self.act {
-            Step::None => {}
-            Step::Clamp { lo, hi } => {
+        match self {
+            ActStep::None => {}
+            ActStep::Clamp { lo, hi } => {
                 if let Some(lo) = lo {
                     let lo = bound::<A>(*lo);
                     row.iter_mut().for_each(|v| *v = (*v).max(lo));
@@ -79,7 +87,7 @@ impl Finish {
                     row.iter_mut().for_each(|v| *v = (*v).min(hi));
                 }
             }
-            Step::Slope { codes, channels, left, product_left } => {
+            ActStep::Slope { codes, channels, left, product_left } => {
                 let slope = A::of64(broadcast(codes, i, *channels));
                 row.iter_mut().for_each(|v| {
                     let scaled = v.times(slope).left(*product_left);
@@ -87,7 +95,6 @@ impl Finish {
                 });
             }
         }
-        self.cast.apply(row);
     }
 }
 

@@ -5,6 +5,11 @@ use std::fmt;
 use hs_fixed::Interval;
 use serde::Serialize;
 
+use crate::{
+    dot::TileLane,
+    isa::{Checked, Kernel},
+};
+
 /// Width of the integers that a node is computed in, or its tensor stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,7 +59,7 @@ impl fmt::Display for Width {
 
 /// An integer that lanes compute in. Arithmetic wraps: the plan has proved that nothing is lost, or that only
 /// the low bits matter.
-pub(crate) trait Lane: Copy + Ord + Send + Sync + 'static {
+pub(crate) trait Lane: TileLane + Copy + Ord + Send + Sync + 'static {
     const BITS: u32;
     const ZERO: Self;
     /// The low bits of a constant.
@@ -73,12 +78,14 @@ pub(crate) trait Lane: Copy + Ord + Send + Sync + 'static {
     /// Arithmetic shift.
     fn right(self, by: u32) -> Self;
     fn and(self, other: Self) -> Self;
+    /// Runs a kernel on lanes of this type in its copy for the instruction set, where there is one.
+    fn kernel(isa: Checked, kernel: impl Kernel);
     /// The rows of this type among the scratch memory.
     fn rows(temps: &mut Temps) -> &mut Vec<Self>;
 }
 
 macro_rules! lane {
-    ($t:ty, $field:ident) => {
+    ($t:ty, $field:ident, $kernel:expr) => {
         impl Lane for $t {
             const BITS: u32 = <$t>::BITS;
             const ZERO: Self = 0;
@@ -134,6 +141,10 @@ macro_rules! lane {
             fn and(self, other: Self) -> Self {
                 self & other
             }
+            #[inline(always)]
+            fn kernel(isa: Checked, kernel: impl Kernel) {
+                $kernel(isa, kernel);
+            }
             fn rows(temps: &mut Temps) -> &mut Vec<Self> {
                 &mut temps.$field
             }
@@ -141,9 +152,10 @@ macro_rules! lane {
     };
 }
 
-lane!(i32, i32);
-lane!(i64, i64);
-lane!(i128, i128);
+lane!(i32, i32, Checked::run);
+lane!(i64, i64, Checked::run);
+// No instruction set helps 128-bit integers.
+lane!(i128, i128, |_, kernel| Kernel::run(kernel));
 
 /// Rows of lanes that a step needs while it runs; kept between blocks.
 #[derive(Debug, Default)]
@@ -155,7 +167,6 @@ pub(crate) struct Temps {
 
 impl Temps {
     /// `n` places of whatever content.
-    #[inline(always)]
     pub(crate) fn get<A: Lane>(&mut self, n: usize) -> &mut [A] {
         let rows = A::rows(self);
         if rows.len() < n {
@@ -163,6 +174,14 @@ impl Temps {
         }
         &mut rows[..n]
     }
+}
+
+/// What a step runs with.
+pub(crate) struct Cx<'a> {
+    pub(crate) isa: Checked,
+    /// Lanes of the block, a multiple of the kernels' chunk.
+    pub(crate) lanes: usize,
+    pub(crate) temps: &'a mut Temps,
 }
 
 /// A stored integer.
@@ -219,7 +238,6 @@ impl Buf {
     }
 
     /// Element `e` of every lane into `row`.
-    #[inline(always)]
     pub(crate) fn load<A: Lane>(&self, e: usize, row: &mut [A]) {
         let at = e * row.len();
         match self {
@@ -229,7 +247,6 @@ impl Buf {
     }
 
     /// `row` into element `e` of every lane.
-    #[inline(always)]
     pub(crate) fn store<A: Lane>(&mut self, e: usize, row: &[A]) {
         let at = e * row.len();
         match self {

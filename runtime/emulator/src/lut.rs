@@ -3,7 +3,7 @@
 use hs_fixed::{Format, Interval, Type};
 use hs_hw::{Lut, interp};
 
-use crate::lane::{Buf, Lane, Temps, Width};
+use crate::lane::{Buf, Cx, Lane, Width};
 
 /// Most input codes for which results are computed at load time.
 const DIRECT: i128 = 1 << 16;
@@ -58,7 +58,6 @@ impl Map {
     }
 
     /// Maps a row of codes in place.
-    #[inline(always)]
     pub(crate) fn apply<A: Lane>(&self, row: &mut [A]) {
         match &self.how {
             How::Direct { lo, results } => {
@@ -120,9 +119,9 @@ impl Table {
         Some((width, Self { map }))
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
-        let row = temps.get::<A>(lanes);
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
+        let lanes = cx.lanes;
+        let row = cx.temps.get::<A>(lanes);
         for e in 0..len {
             x.load(e, row);
             self.map.apply(row);

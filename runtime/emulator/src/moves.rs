@@ -4,7 +4,7 @@ use hs_fixed::{Format, Interval, Type};
 
 use crate::{
     cast::Cast,
-    lane::{Buf, Lane, Temps, Width},
+    lane::{Buf, Cx, Lane, Width},
     step::Source,
 };
 
@@ -52,9 +52,9 @@ impl Gather {
         Self { from: from.into() }
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, lanes: usize, temps: &mut Temps) {
-        let row = temps.get::<A>(lanes);
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
+        let lanes = cx.lanes;
+        let row = cx.temps.get::<A>(lanes);
         for (e, from) in self.from.iter().enumerate() {
             if *from == ZERO {
                 row.fill(A::ZERO);
@@ -111,13 +111,13 @@ impl Concat {
 }
 
 impl Part {
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: Source<'_>, out: &mut Buf, lanes: usize, temps: &mut Temps) {
-        let row = temps.get::<A>(lanes);
+    pub(crate) fn run<A: Lane>(&self, x: Source<'_>, out: &mut Buf, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
+        let row = cx.temps.get::<A>(lanes);
         for o in 0..self.outer {
             for i in 0..self.run {
                 x.load(o * self.run + i, row);
-                self.cast.apply(row);
+                self.cast.apply(isa, row);
                 out.store(o * self.stride + self.first + i, row);
             }
         }

@@ -7,7 +7,8 @@ use crate::{
     cast::Cast,
     eltwise::codes_range,
     finish::narrowest,
-    lane::{Buf, Lane, Temps, Width},
+    isa::Checked,
+    lane::{Buf, Cx, Lane, Width},
     sum::StepSum,
     windows::Windows,
 };
@@ -88,9 +89,9 @@ impl Sum {
         }
     }
 
-    #[inline(always)]
     pub(crate) fn run<A: Lane>(
         &self,
+        isa: Checked,
         n: usize,
         mut term: impl FnMut(usize, &mut [A]),
         acc: &mut [A],
@@ -106,7 +107,7 @@ impl Sum {
                 }
                 acc.iter_mut().for_each(|a| *a = a.left(*left));
             }
-            Self::Stepwise(s) => s.run(n, None, term, acc, scratch),
+            Self::Stepwise(s) => s.run(isa, (n, None), term, acc, scratch),
         }
     }
 }
@@ -153,14 +154,14 @@ impl PoolStep {
         Some((width, Self { windows: Windows::new(&p.window, spatial, out), channels, kind, cast }))
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, lanes: usize, temps: &mut Temps) {
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
         let kernel = self.windows.kernel();
         let scratch = match &self.kind {
             Kind::Max => 1,
             Kind::Average { sum, .. } => sum.scratch(kernel),
         };
-        let (acc, scratch) = temps.get::<A>((1 + scratch) * lanes).split_at_mut(lanes);
+        let (acc, scratch) = cx.temps.get::<A>((1 + scratch) * lanes).split_at_mut(lanes);
         for p in 0..self.windows.pixels() {
             let covered = self.windows.covered(p);
             for c in 0..self.channels {
@@ -175,7 +176,7 @@ impl PoolStep {
                         }
                     }
                     Kind::Average { sum, include_pad, divide } => {
-                        sum.run(covered.len(), |i, row| x.load(element(i), row), acc, scratch);
+                        sum.run(isa, covered.len(), |i, row| x.load(element(i), row), acc, scratch);
                         let count = if *include_pad { kernel } else { covered.len() };
                         match divide {
                             Div::Reciprocal(r) => {
@@ -189,7 +190,7 @@ impl PoolStep {
                         }
                     }
                 }
-                self.cast.apply(acc);
+                self.cast.apply(isa, acc);
                 out.store(p * self.channels + c, acc);
             }
         }

@@ -1,7 +1,6 @@
 //! Batches: blocks of rows through the whole network, on all threads.
 
 use std::{
-    marker::PhantomData,
     ops::Range,
     sync::{Arc, Mutex, OnceLock},
 };
@@ -14,9 +13,9 @@ use crate::{
     Isa, Plan, Width,
     compile::{Compiled, compile},
     dot::CHUNK,
-    isa::{Checked, Kernel},
-    lane::{Buf, Temps},
-    step::{In, Job, Step, StepOp},
+    isa::Checked,
+    lane::{Buf, Cx, Temps},
+    step::{Step, StepOp},
 };
 
 /// How to run. Nothing here changes a bit of the results.
@@ -295,7 +294,7 @@ impl Emulator {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             match &step.op {
                 StepOp::Input(i) => fill(&mut out, &inputs[*i], step.len, lanes),
-                _ => self.run_step(step, Job { step, bufs, out: &mut out, lanes, temps }),
+                _ => run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps }),
             }
             bufs[step.out] = out;
         }
@@ -311,14 +310,13 @@ impl Emulator {
         }
         Ok(())
     }
+}
 
-    fn run_step(&self, step: &Step, job: Job<'_>) {
-        match step.width {
-            Width::I32 => self.isa.run(In::<i32>(job, PhantomData)),
-            Width::I64 => self.isa.run(In::<i64>(job, PhantomData)),
-            // No instruction set helps 128-bit integers.
-            Width::I128 => In::<i128>(job, PhantomData).run(),
-        }
+fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>) {
+    match step.width {
+        Width::I32 => step.run::<i32>(bufs, out, cx),
+        Width::I64 => step.run::<i64>(bufs, out, cx),
+        Width::I128 => step.run::<i128>(bufs, out, cx),
     }
 }
 

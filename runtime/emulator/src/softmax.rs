@@ -6,7 +6,7 @@ use hs_hw::{Node, Softmax, SoftmaxKind};
 use crate::{
     cast::Cast,
     finish::narrowest,
-    lane::{Buf, Lane, Temps, Width},
+    lane::{Buf, Cx, Lane, Width},
     lut::Map,
     pool::Sum,
 };
@@ -70,11 +70,11 @@ impl SoftmaxStep {
         format!("exp: {}; 1/x: {}", self.exp.describe(), self.inv.describe())
     }
 
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, lanes: usize, temps: &mut Temps) {
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
         let n = self.channels;
         let casts = &self.casts;
-        let rows = temps.get::<A>((n + 2 + casts.sum.scratch(n)) * lanes);
+        let rows = cx.temps.get::<A>((n + 2 + casts.sum.scratch(n)) * lanes);
         let (exp, rows) = rows.split_at_mut(n * lanes);
         let (row, rows) = rows.split_at_mut(lanes);
         let (acc, scratch) = rows.split_at_mut(lanes);
@@ -92,18 +92,18 @@ impl SoftmaxStep {
                 }
             }
             for e in exp.chunks_exact_mut(lanes) {
-                casts.delta.apply(e);
+                casts.delta.apply(isa, e);
                 self.exp.apply(e);
             }
             let term = |i: usize, row: &mut [A]| row.copy_from_slice(&exp[i * lanes..(i + 1) * lanes]);
-            casts.sum.run(n, term, acc, scratch);
-            casts.inv_in.apply(acc);
+            casts.sum.run(isa, n, term, acc, scratch);
+            casts.inv_in.apply(isa, acc);
             self.inv.apply(acc);
             for (c, e) in exp.chunks_exact(lanes).enumerate() {
                 for ((r, e), inv) in row.iter_mut().zip(e).zip(&*acc) {
                     *r = e.times(*inv);
                 }
-                casts.out.apply(row);
+                casts.out.apply(isa, row);
                 out.store(first + c, row);
             }
         }

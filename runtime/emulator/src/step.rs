@@ -5,8 +5,7 @@ use std::sync::Arc;
 use crate::{
     dot::DotStep,
     eltwise::{Affine, Binary, Requant},
-    isa::Kernel,
-    lane::{Buf, Lane, Temps, Width},
+    lane::{Buf, Cx, Lane, Width},
     lut::Table,
     moves::{Concat, Gather},
     pool::PoolStep,
@@ -59,7 +58,6 @@ pub(crate) enum Source<'a> {
 
 impl Source<'_> {
     /// Element `e` of every lane.
-    #[inline(always)]
     pub(crate) fn load<A: Lane>(&self, e: usize, row: &mut [A]) {
         match self {
             Self::Buf(b) => b.load(e, row),
@@ -68,7 +66,6 @@ impl Source<'_> {
     }
 
     /// The buffer; constants are read by `Binary` and `Concat` only.
-    #[inline(always)]
     pub(crate) fn buf(&self) -> &Buf {
         match self {
             Self::Buf(b) => b,
@@ -77,40 +74,26 @@ impl Source<'_> {
     }
 }
 
-/// A step about to run on one block.
-pub(crate) struct Job<'a> {
-    pub(crate) step: &'a Step,
-    pub(crate) bufs: &'a [Buf],
-    pub(crate) out: &'a mut Buf,
-    pub(crate) lanes: usize,
-    pub(crate) temps: &'a mut Temps,
-}
-
-/// A step that computes in one width.
-pub(crate) struct In<'a, A>(pub(crate) Job<'a>, pub(crate) std::marker::PhantomData<A>);
-
-impl<A: Lane> Kernel for In<'_, A> {
-    #[inline(always)]
-    fn run(self) {
-        let Self(job, _) = self;
-        let sources = |i: usize| match &job.step.inputs[i] {
-            Operand::Slot(s) => Source::Buf(&job.bufs[*s]),
+impl Step {
+    /// Runs on one block, in lanes of type `A`.
+    pub(crate) fn run<A: Lane>(&self, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>) {
+        let source = |i: usize| match &self.inputs[i] {
+            Operand::Slot(s) => Source::Buf(&bufs[*s]),
             Operand::Const(c) => Source::Const(c),
         };
-        let (len, lanes) = (job.step.len, job.lanes);
-        match &job.step.op {
+        match &self.op {
             StepOp::Input(_) => unreachable!("inputs are filled, not run"),
-            StepOp::Dot(d) => d.run::<A>(sources(0).buf(), job.out, lanes, job.temps),
-            StepOp::Affine(a) => a.run::<A>(sources(0).buf(), job.out, len, lanes, job.temps),
-            StepOp::Requant(r) => r.run::<A>(sources(0).buf(), job.out, len, lanes, job.temps),
-            StepOp::Binary(b) => b.run::<A>([sources(0), sources(1)], job.out, len, lanes, job.temps),
-            StepOp::Table(t) => t.run::<A>(sources(0).buf(), job.out, len, lanes, job.temps),
-            StepOp::Pool(p) => p.run::<A>(sources(0).buf(), job.out, lanes, job.temps),
-            StepOp::Softmax(s) => s.run::<A>(sources(0).buf(), job.out, len, lanes, job.temps),
-            StepOp::Gather(g) => g.run::<A>(sources(0).buf(), job.out, lanes, job.temps),
+            StepOp::Dot(d) => d.run::<A>(source(0).buf(), out, cx),
+            StepOp::Affine(a) => a.run::<A>(source(0).buf(), out, self.len, cx),
+            StepOp::Requant(r) => r.run::<A>(source(0).buf(), out, self.len, cx),
+            StepOp::Binary(b) => b.run::<A>([source(0), source(1)], out, self.len, cx),
+            StepOp::Table(t) => t.run::<A>(source(0).buf(), out, self.len, cx),
+            StepOp::Pool(p) => p.run::<A>(source(0).buf(), out, cx),
+            StepOp::Softmax(s) => s.run::<A>(source(0).buf(), out, self.len, cx),
+            StepOp::Gather(g) => g.run::<A>(source(0).buf(), out, cx),
             StepOp::Concat(c) => {
                 for (i, part) in c.parts.iter().enumerate() {
-                    part.run::<A>(sources(i), job.out, lanes, job.temps);
+                    part.run::<A>(source(i), out, cx);
                 }
             }
         }

@@ -1,10 +1,13 @@
 //! Sums that are cast after every addition, in the order that the Program gives.
 
+use std::ops::Range;
+
 use hs_fixed::{Format, Interval, Type};
 use hs_hw::Order;
 
 use crate::{
     cast::Cast,
+    isa::Checked,
     lane::{Lane, Width},
 };
 
@@ -29,12 +32,11 @@ impl Add {
         Some(Self { left, term_left, cast: Cast::plan(exact, a.add(b)?, ty, width)? })
     }
 
-    #[inline(always)]
-    fn apply<A: Lane>(&self, acc: &mut [A], term: &[A]) {
+    fn apply<A: Lane>(&self, isa: Checked, acc: &mut [A], term: &[A]) {
         for (acc, term) in acc.iter_mut().zip(term) {
             *acc = acc.left(self.left).plus(term.left(self.term_left));
         }
-        self.cast.apply(acc);
+        self.cast.apply(isa, acc);
     }
 }
 
@@ -90,11 +92,10 @@ impl StepSum {
 
     /// Sums `n` terms onto `start` (a code of the accumulator) into `acc`. `term` writes the exact term of an
     /// index into a row.
-    #[inline(always)]
     pub(crate) fn run<A: Lane>(
         &self,
-        n: usize,
-        start: Option<A>,
+        isa: Checked,
+        (n, start): (usize, Option<A>),
         mut term: impl FnMut(usize, &mut [A]),
         acc: &mut [A],
         scratch: &mut [A],
@@ -103,7 +104,7 @@ impl StepSum {
         let mut cast_term = |i: usize, row: &mut [A]| {
             term(i, row);
             if let Some(p) = &self.product {
-                p.apply(row);
+                p.apply(isa, row);
             }
         };
         acc.fill(start.unwrap_or(A::ZERO));
@@ -112,14 +113,14 @@ impl StepSum {
                 let row = &mut scratch[..lanes];
                 for i in 0..n {
                     cast_term(i, row);
-                    self.add.apply(acc, row);
+                    self.add.apply(isa, acc, row);
                 }
             }
             Order::Strided { rf } => {
                 let row = &mut scratch[..lanes];
                 for i in (0..rf).flat_map(|first| (first..n).step_by(rf)) {
                     cast_term(i, row);
-                    self.add.apply(acc, row);
+                    self.add.apply(isa, acc, row);
                 }
             }
             Order::Blocked { rf } => {
@@ -128,19 +129,19 @@ impl StepSum {
                     partial.fill(A::ZERO);
                     for i in first..n.min(first + rf) {
                         cast_term(i, row);
-                        self.add.apply(partial, row);
+                        self.add.apply(isa, partial, row);
                     }
-                    self.add_partial.apply(acc, partial);
+                    self.add_partial.apply(isa, acc, partial);
                 }
             }
             Order::Tree => {
                 if n == 0 {
                     return;
                 }
-                self.tree(0, n, &mut cast_term, lanes, scratch);
+                self.tree(isa, 0..n, &mut cast_term, lanes, scratch);
                 let sum = &scratch[..lanes];
                 if start.is_some() {
-                    self.add_partial.apply(acc, sum);
+                    self.add_partial.apply(isa, acc, sum);
                 } else {
                     acc.copy_from_slice(sum);
                 }
@@ -148,27 +149,27 @@ impl StepSum {
         }
     }
 
-    /// The sum of terms `first..end` into the first row of `scratch`.
+    /// The sum of the terms of `range` into the first row of `scratch`.
     fn tree<A: Lane>(
         &self,
-        first: usize,
-        end: usize,
+        isa: Checked,
+        range: Range<usize>,
         term: &mut impl FnMut(usize, &mut [A]),
         lanes: usize,
         scratch: &mut [A],
     ) {
-        let n = end - first;
+        let n = range.len();
         if n == 1 {
             let row = &mut scratch[..lanes];
-            term(first, row);
-            self.leaf.apply(row);
+            term(range.start, row);
+            self.leaf.apply(isa, row);
             return;
         }
         // The largest power of two strictly below n.
-        let left = 1 << (n - 1).ilog2();
-        self.tree(first, first + left, term, lanes, scratch);
+        let middle = range.start + (1 << (n - 1).ilog2());
+        self.tree(isa, range.start..middle, term, lanes, scratch);
         let (sum, rest) = scratch.split_at_mut(lanes);
-        self.tree(first + left, end, term, lanes, rest);
-        self.add_partial.apply(sum, &rest[..lanes]);
+        self.tree(isa, middle..range.end, term, lanes, rest);
+        self.add_partial.apply(isa, sum, &rest[..lanes]);
     }
 }

@@ -1,12 +1,14 @@
 //! The inner loop of dense layers and convolutions: a few outputs at a time, a chunk of lanes in registers.
 
+use super::Weights;
 use crate::{
-    lane::{Lane, Stored},
+    isa::{Checked, Kernel},
+    lane::{Buf, Lane, Stored},
     windows::Run,
 };
 
 /// Outputs of a tile, and the lanes that one pass over the terms handles.
-pub(crate) const TILE: usize = 4;
+const TILE: usize = 4;
 /// Lanes of a pass; the lanes of a block are a multiple of it.
 pub(crate) const CHUNK: usize = 16;
 
@@ -46,27 +48,93 @@ pub(crate) enum Product {
     Shifted { half: i64, drop: u32 },
 }
 
-/// `acc[t][lane] = init[t] + Σ x[lane] × w[t]` for `T` outputs. `w` holds `T` weights a term.
-#[inline(always)]
-pub(crate) fn tile<S: Stored, W: Stored, A: Lane, const T: usize>(
-    terms: Terms<'_>,
-    x: &[S],
-    w: &[W],
-    init: [A; T],
-    product: Product,
-    acc: &mut [A],
-) {
-    let lanes = acc.len() / T;
-    match product {
-        Product::Whole => {
-            for first in (0..lanes).step_by(CHUNK) {
-                chunk::<S, W, A, T>(terms, (x, lanes, first), w, init, acc, |p| p);
-            }
+/// `acc[t][lane] = init[t] + Σ x[lane] × w[t]` for the outputs t of a tile.
+pub(crate) struct TileJob<'a, A> {
+    pub(crate) terms: Terms<'a>,
+    /// Where the tile's weights begin: a weight of each output, term after term.
+    pub(crate) weights: usize,
+    /// As many as the tile has outputs.
+    pub(crate) init: &'a [A],
+    pub(crate) product: Product,
+    pub(crate) acc: &'a mut [A],
+}
+
+/// Lanes that tiles are summed in. Each type has the kernels for the operands that can occur with it.
+pub(crate) trait TileLane: Sized {
+    /// Most outputs of a tile.
+    const TILE: usize;
+
+    /// Computes a tile of 1 or [`TILE`](Self::TILE) outputs.
+    fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>);
+}
+
+impl TileLane for i32 {
+    const TILE: usize = TILE;
+
+    fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
+        match (x, w) {
+            (Buf::I32(x), Weights::I32(w)) => run(isa, x, w, job),
+            _ => unreachable!("planned: 32-bit lanes have 32-bit operands"),
         }
-        Product::Shifted { half, drop } => {
-            let half = A::of64(half);
-            for first in (0..lanes).step_by(CHUNK) {
-                chunk::<S, W, A, T>(terms, (x, lanes, first), w, init, acc, |p| p.plus(half).right(drop));
+    }
+}
+
+impl TileLane for i64 {
+    const TILE: usize = TILE;
+
+    fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
+        match (x, w) {
+            (Buf::I32(x), Weights::I32(w)) => run(isa, x, w, job),
+            (Buf::I32(x), Weights::I64(w)) => run(isa, x, w, job),
+            (Buf::I64(x), Weights::I64(w)) => run(isa, x, w, job),
+            (Buf::I64(_), Weights::I32(_)) => unreachable!("planned: weights as wide as the input"),
+        }
+    }
+}
+
+impl TileLane for i128 {
+    const TILE: usize = 1;
+
+    fn tile(_: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
+        match (x, w) {
+            (Buf::I32(x), Weights::I64(w)) => Job::<_, _, _, 1> { x, w, job }.run(),
+            (Buf::I64(x), Weights::I64(w)) => Job::<_, _, _, 1> { x, w, job }.run(),
+            (_, Weights::I32(_)) => unreachable!("planned: 128-bit lanes have 64-bit weights"),
+        }
+    }
+}
+
+fn run<S: Stored, W: Stored, A: Lane>(isa: Checked, x: &[S], w: &[W], job: TileJob<'_, A>) {
+    if job.init.len() == 1 {
+        isa.run(Job::<S, W, A, 1> { x, w, job });
+    } else {
+        isa.run(Job::<S, W, A, TILE> { x, w, job });
+    }
+}
+
+/// A tile of `T` outputs of known operands.
+struct Job<'a, S, W, A, const T: usize> {
+    x: &'a [S],
+    w: &'a [W],
+    job: TileJob<'a, A>,
+}
+
+impl<S: Stored, W: Stored, A: Lane, const T: usize> Kernel for Job<'_, S, W, A, T> {
+    #[inline(always)]
+    fn run(self) {
+        let TileJob { terms, weights, init, product, acc } = self.job;
+        let w = &self.w[weights..];
+        let lanes = acc.len() / T;
+        let mut start = [A::ZERO; T];
+        start.copy_from_slice(init);
+        for first in (0..lanes).step_by(CHUNK) {
+            let x = (self.x, lanes, first);
+            match product {
+                Product::Whole => chunk::<S, W, A, T>(terms, x, w, start, acc, |p| p),
+                Product::Shifted { half, drop } => {
+                    let half = A::of64(half);
+                    chunk::<S, W, A, T>(terms, x, w, start, acc, |p| p.plus(half).right(drop));
+                }
             }
         }
     }

@@ -3,17 +3,17 @@
 mod kernel;
 mod plan;
 
-use kernel::{Product, TILE, Terms, tile};
+use kernel::{Product, Terms, TileJob};
 
 use crate::{
     cast::wrap,
     finish::Finish,
-    lane::{Buf, Lane, Stored, Temps},
+    lane::{Buf, Cx, Lane},
     sum::StepSum,
     windows::{Run, Windows},
 };
 
-pub(crate) use kernel::CHUNK;
+pub(crate) use kernel::{CHUNK, TileLane};
 pub(crate) use plan::Found;
 
 /// A planned [`hs_hw::Dot`].
@@ -59,7 +59,7 @@ struct Free {
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     output: usize,
-    /// `TILE` or 1.
+    /// 1 or the lane's [`TileLane::TILE`].
     n: usize,
     group: usize,
     /// Where its weights begin.
@@ -68,53 +68,37 @@ struct Tile {
 
 /// Weights tile after tile, term after term, output after output.
 #[derive(Debug)]
-enum Weights {
+pub(crate) enum Weights {
     I32(Box<[i32]>),
     I64(Box<[i64]>),
 }
 
 impl DotStep {
-    #[inline(always)]
-    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, lanes: usize, temps: &mut Temps) {
+    pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
         match &self.sum {
-            Sum::Free(f) => match (x, &f.weights) {
-                (Buf::I32(x), Weights::I32(w)) => self.free::<i32, i32, A>(f, x, w, out, lanes, temps),
-                (Buf::I32(x), Weights::I64(w)) => self.free::<i32, i64, A>(f, x, w, out, lanes, temps),
-                (Buf::I64(x), Weights::I32(w)) => self.free::<i64, i32, A>(f, x, w, out, lanes, temps),
-                (Buf::I64(x), Weights::I64(w)) => self.free::<i64, i64, A>(f, x, w, out, lanes, temps),
-            },
+            Sum::Free(f) => self.free::<A>(f, x, out, cx),
             Sum::Ordered { windows, weights, start, sum } => {
-                self.ordered::<A>((windows, weights, start.as_deref(), sum), x, out, lanes, temps);
+                self.ordered::<A>((windows, weights, start.as_deref(), sum), x, out, cx);
             }
         }
     }
 
-    #[inline(always)]
-    fn free<S: Stored, W: Stored, A: Lane>(
-        &self,
-        f: &Free,
-        x: &[S],
-        w: &[W],
-        out: &mut Buf,
-        lanes: usize,
-        temps: &mut Temps,
-    ) {
+    fn free<A: Lane>(&self, f: &Free, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
         let group = self.shape.channels / self.shape.groups;
-        let acc = temps.get::<A>(TILE * lanes);
+        let (init, acc) = cx.temps.get::<A>(A::TILE * (1 + lanes)).split_at_mut(A::TILE);
         let mut first_run = 0;
         for (p, end) in f.ends.iter().enumerate() {
             let runs = &f.runs[first_run..*end];
             first_run = *end;
             for t in &f.tiles {
+                let init = &mut init[..t.n];
+                init.iter_mut().zip(&f.init[t.output..]).for_each(|(to, from)| *to = A::of(*from));
+                let acc = &mut acc[..t.n * lanes];
                 let terms = Terms { runs, channels: self.shape.channels, group, first: t.group * group };
-                let init = |i: usize| A::of(f.init[t.output + i]);
-                if t.n == TILE {
-                    let init: [A; TILE] = std::array::from_fn(init);
-                    tile(terms, x, &w[t.weights..], init, f.product, acc);
-                } else {
-                    tile(terms, x, &w[t.weights..], [init(0)], f.product, &mut acc[..lanes]);
-                }
-                for (i, row) in acc.chunks_exact_mut(lanes).take(t.n).enumerate() {
+                let job = TileJob { terms, weights: t.weights, init, product: f.product, acc: &mut *acc };
+                A::tile(isa, x, &f.weights, job);
+                for (i, row) in acc.chunks_exact_mut(lanes).enumerate() {
                     let o = t.output + i;
                     if f.left > 0 {
                         row.iter_mut().for_each(|v| *v = v.left(f.left));
@@ -127,26 +111,25 @@ impl DotStep {
                         wrap(row, bits, signed);
                     }
                     let e = p * self.shape.outputs + o;
-                    self.finish.apply(e, row);
+                    self.finish.apply(isa, e, row);
                     out.store(e, row);
                 }
             }
         }
     }
 
-    #[inline(always)]
     fn ordered<A: Lane>(
         &self,
         (windows, weights, start, sum): (&Windows, &[i64], Option<&[i64]>, &StepSum),
         x: &Buf,
         out: &mut Buf,
-        lanes: usize,
-        temps: &mut Temps,
+        cx: &mut Cx<'_>,
     ) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
         let Shape { channels, outputs, groups } = self.shape;
         let group = channels / groups;
         let n = windows.kernel() * group;
-        let (acc, scratch) = temps.get::<A>((1 + sum.scratch(n)) * lanes).split_at_mut(lanes);
+        let (acc, scratch) = cx.temps.get::<A>((1 + sum.scratch(n)) * lanes).split_at_mut(lanes);
         for p in 0..windows.pixels() {
             let (covered, positions) = (windows.covered(p), windows.positions(p));
             for o in 0..outputs {
@@ -162,9 +145,9 @@ impl DotStep {
                     let weight = A::of64(weights[i]);
                     row.iter_mut().for_each(|v| *v = v.times(weight));
                 };
-                sum.run(n, start.map(|s| A::of64(s[o])), term, acc, scratch);
+                sum.run(isa, (n, start.map(|s| A::of64(s[o]))), term, acc, scratch);
                 let e = p * outputs + o;
-                self.finish.apply(e, acc);
+                self.finish.apply(isa, e, acc);
                 out.store(e, acc);
             }
         }

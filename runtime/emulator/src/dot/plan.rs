@@ -3,7 +3,7 @@
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type, round};
 use hs_hw::{Accum, Dot, Node, Order, range};
 
-use super::{DotStep, Free, Product, Shape, Sum, TILE, Tile, Weights};
+use super::{DotStep, Free, Product, Shape, Sum, Tile, TileLane, Weights};
 use crate::{
     eltwise::codes_range,
     finish::{Finish, narrowest},
@@ -93,7 +93,7 @@ impl DotStep {
         let shape = Shape { channels, outputs, groups: dot.groups };
         let sum = match c.how {
             How::Free { product, left, keep } => {
-                Sum::Free(context.free(&windows, &shape, (product, left, keep), width)?)
+                Sum::Free(context.free(&windows, &shape, (product, left, keep), (width, stored))?)
             }
             How::Ordered(sum) => Sum::Ordered {
                 windows,
@@ -159,21 +159,18 @@ impl Context<'_> {
     }
 
     fn reordered(&self, r: &Reorder, acc: &Type, width: Width, operands: bool) -> Option<Candidate> {
-        let half = match r.product {
-            Product::Whole => 0,
-            Product::Shifted { half, .. } => i128::from(half),
+        let (half, drop) = match r.product {
+            Product::Whole => (0, 0),
+            Product::Shifted { half, drop } => (i128::from(half), drop),
         };
         let products = Interval::new(self.products.lo, self.products.hi.checked_add(half)?, 0);
-        if r.left >= width.bits() {
+        if r.left.max(drop) >= width.bits() {
             return None;
         }
         let finish = |range| {
             Finish::plan(&self.dot.act, acc.format, range, &self.node.ty, self.node.channels(), width)
         };
-        let dropped = match r.product {
-            Product::Whole => String::new(),
-            Product::Shifted { drop, .. } => format!("; each product drops {drop} bits"),
-        };
+        let dropped = if drop > 0 { format!("; each product drops {drop} bits") } else { String::new() };
         let how = |keep| How::Free { product: r.product, left: r.left, keep };
         if let Some((total, partial)) = r.proved {
             if !operands || !width.fits(partial) || !width.fits(products) {
@@ -301,7 +298,7 @@ impl Context<'_> {
         windows: &Windows,
         shape: &Shape,
         (product, left, keep): (Product, u32, Option<(u32, bool)>),
-        width: Width,
+        (width, stored): (Width, Width),
     ) -> Option<Free> {
         let start = self.start();
         let zeros = || vec![0; shape.outputs];
@@ -312,13 +309,18 @@ impl Context<'_> {
         };
         let per_group = shape.outputs / shape.groups;
         let terms = self.dot.weight.len() / shape.outputs;
+        let most = match width {
+            Width::I32 => <i32 as TileLane>::TILE,
+            Width::I64 => <i64 as TileLane>::TILE,
+            Width::I128 => <i128 as TileLane>::TILE,
+        };
         let mut tiles = Vec::new();
         let mut packed: Vec<i64> = Vec::with_capacity(self.dot.weight.len());
         for group in 0..shape.groups {
             let end = (group + 1) * per_group;
             let mut output = group * per_group;
             while output < end {
-                let n = if end - output >= TILE { TILE } else { 1 };
+                let n = if end - output >= most { most } else { 1 };
                 tiles.push(Tile { output, n, group, weights: packed.len() });
                 let weight = |t: usize, i: usize| self.dot.weight.data[(output + i) * terms + t];
                 packed
@@ -327,7 +329,8 @@ impl Context<'_> {
             }
         }
         // Modular sums in 32 bits need the weights' low 32 bits only.
-        let narrow = width == Width::I32 || Width::I32.fits(self.weights);
+        let fitting = width == Width::I64 && stored == Width::I32 && Width::I32.fits(self.weights);
+        let narrow = width == Width::I32 || fitting;
         let weights = if narrow {
             Weights::I32(packed.iter().map(|w| *w as i32).collect())
         } else {
