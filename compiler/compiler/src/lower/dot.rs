@@ -4,7 +4,7 @@ use hs_fixed::Format;
 use hs_hw::{Accum, Act, Codes, Dot, Op, ValueId as HwId, Window, range};
 use hs_ir::ValueId;
 
-use super::{Lowerer, constants, exact::Exact, layout::Val, too_wide};
+use super::{Lowerer, constants, exact::Exact, layout::Val, too_wide, types::Part};
 use crate::diagnostic::Diagnostic;
 
 /// A dot product in hardware order, constants still as reals.
@@ -41,11 +41,11 @@ impl Lowerer<'_> {
             return self.hls4ml_dot(dot, v, like);
         }
         let outputs = dot.shape.last().copied().unwrap_or(1);
-        let weight = constants::codes("weight", &dot.weight, self.constant_choice(dot.weight_value))?;
+        let weight = constants::codes("weight", &dot.weight, self.constant_choice(dot.weight_value, Part::Weight)?)?;
         let bias = match &dot.bias {
             Some(b) => {
                 // A bias in a model with quantisers is added exactly as it stands in float, up to 32 bits.
-                let choice = match self.constant_choice(dot.bias_value) {
+                let choice = match self.constant_choice(dot.bias_value, Part::Bias)? {
                     constants::Choice::Fit(w) if self.quantised => constants::Choice::Fit(w.max(32)),
                     other => other,
                 };

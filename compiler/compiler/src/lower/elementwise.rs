@@ -9,7 +9,7 @@ use super::{
     exact::Exact,
     layout::{Val, identity},
     table::{self, Function},
-    types::plain,
+    types::{Part, plain},
 };
 use crate::{diagnostic::Diagnostic, ops::Activation};
 
@@ -40,14 +40,14 @@ impl Lowerer<'_> {
         let scale = match constants.scale {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes("scale", &values, self.constant_choice(constants.scale_value))?
+                constants::codes("scale", &values, self.constant_choice(constants.scale_value, Part::Weight)?)?
             }
             None => Codes::new(bit()?, vec![1]),
         };
         let bias = match constants.bias {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes("bias", &values, self.constant_choice(constants.bias_value))?
+                constants::codes("bias", &values, self.constant_choice(constants.bias_value, Part::Bias)?)?
             }
             None => Codes::new(bit()?, vec![0]),
         };
@@ -137,6 +137,8 @@ impl Lowerer<'_> {
         }
         let ty = if self.hls4ml() {
             self.hls4ml_concat_type(&parts)?
+        } else if let Some(ty) = self.stated_result(v) {
+            ty
         } else if format.width() <= 63 {
             plain(format)
         } else {

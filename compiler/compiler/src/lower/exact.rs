@@ -33,7 +33,9 @@ pub struct Exact {
 impl Lowerer<'_> {
     fn tail(&mut self, v: ValueId) -> Result<Tail, Diagnostic> {
         let mut tail = Tail { activation: None, quantiser: None, output: v };
-        if let Some((i, node)) = self.only_reader(v)
+        // A type that the user states for this very node is a cast in front of the activation.
+        if self.own_layer().result.is_none()
+            && let Some((i, node)) = self.only_reader(v)
             && node.input(0) == Some(v)
             && let Some(act) = ops::activation(self.graph, node)?
             && let Some(out) = node.output(0)
@@ -100,7 +102,7 @@ impl Lowerer<'_> {
             && node.input(0) == Some(v)
             && let Some(out) = node.output(0)
         {
-            tail.quantiser = Some(ops::quant::cast_type(self.graph, node)?);
+            tail.quantiser = Some(self.quantiser_type(v, node)?);
             self.fused.insert(i);
             tail.output = out;
         }

@@ -6,7 +6,7 @@
 use hs_hw::{Op, ValueId as HwId};
 use hs_ir::ValueId;
 
-use super::{Lowerer, constants};
+use super::{Lowerer, constants, types::Part};
 use crate::diagnostic::Diagnostic;
 
 /// A value in hardware: node `hw`, whose axis i is axis `perm[i]` of an ONNX tensor of shape `base`, seen in
@@ -102,7 +102,7 @@ impl Lowerer<'_> {
         // A quantiser that alone reads the input is the host's cast.
         let (ty, bound) = match self.only_reader(v) {
             Some((reader, node)) if node.op == "Quant" && !self.hls4ml() => {
-                let ty = crate::ops::quant::cast_type(self.graph, node)?;
+                let ty = self.quantiser_type(v, node)?;
                 self.fused.insert(reader);
                 (ty, node.output(0).unwrap_or(v))
             }
@@ -323,7 +323,7 @@ impl Lowerer<'_> {
         let node = self.node(like.hw);
         let (shape, channels) = (node.shape.clone(), node.channels());
         let spread = self.spread(&tensor, like)?;
-        let codes = constants::codes("constant", &spread, self.constant_choice(Some(v)))?;
+        let codes = constants::codes("constant", &spread, self.constant_choice(Some(v), Part::Operand)?)?;
         let len: usize = shape.iter().product();
         let data: Vec<i64> = (0..len).map(|i| codes.broadcast(i, channels) as i64).collect();
         self.push_constant(name, codes.format, data, shape)
@@ -340,7 +340,7 @@ impl Lowerer<'_> {
         let tensor = self.graph.constant(v).cloned().ok_or_else(|| Diagnostic::error("not a constant"))?;
         let values = tensor.to_f64();
         let ordered: Vec<f64> = onnx_order(&shape, perm).into_iter().map(|i| values[i]).collect();
-        let codes = constants::codes("constant", &ordered, self.constant_choice(Some(v)))?;
+        let codes = constants::codes("constant", &ordered, self.constant_choice(Some(v), Part::Operand)?)?;
         self.push_constant(name, codes.format, codes.data.to_vec(), hw_shape(permuted(&shape, perm)))
     }
 

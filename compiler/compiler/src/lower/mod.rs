@@ -100,6 +100,8 @@ pub struct Lowerer<'a> {
     undecided: HashSet<hs_hw::ValueId>,
     /// Readers of each graph value: node indices; outputs of the graph count as one more.
     uses: Vec<Vec<usize>>,
+    /// The node that computes each graph value.
+    producers: Vec<Option<usize>>,
     is_output: Vec<bool>,
     fused: HashSet<usize>,
     notes: Vec<LayerNote>,
@@ -168,7 +170,11 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
 impl<'a> Lowerer<'a> {
     fn new(graph: &'a Graph, options: &'a LowerOptions) -> Self {
         let mut uses = vec![Vec::new(); graph.values.len()];
+        let mut producers = vec![None; graph.values.len()];
         for (i, node) in graph.nodes.iter().enumerate() {
+            for v in node.outputs.iter().flatten() {
+                producers[v.index()] = Some(i);
+            }
             for v in node.inputs.iter().flatten() {
                 uses[v.index()].push(i);
             }
@@ -189,6 +195,7 @@ impl<'a> Lowerer<'a> {
             vals: vec![None; graph.values.len()],
             undecided: HashSet::new(),
             uses,
+            producers,
             is_output,
             fused: HashSet::new(),
             notes: Vec::new(),

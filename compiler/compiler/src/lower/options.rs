@@ -106,27 +106,65 @@ pub struct LowerOptions {
     pub ranges: Option<ObservedRanges>,
     /// Transport between layers; under hls4ml arithmetic pooling depends on it.
     pub io: Option<Io>,
+    /// Type of every model input that `nodes` says nothing of.
+    pub input: Option<Type>,
     /// Of all layers.
     pub model: LayerOptions,
-    /// By op type.
+    /// By op type, as the model spells it.
     pub types: BTreeMap<String, LayerOptions>,
     /// By the name of a node or an input.
     pub nodes: BTreeMap<String, LayerOptions>,
+    /// Op type of each of the model's nodes, before passes renamed any.
+    pub ops: BTreeMap<String, String>,
 }
 
 impl LowerOptions {
     /// What the user says of the node `name`, stemming from `sources`, of op type `op`: by name, then by type, then
     /// for the model.
     pub fn layer(&self, name: &str, sources: &[String], op: &str) -> LayerOptions {
-        let mut found = LayerOptions::default();
-        for key in std::iter::once(name).chain(sources.iter().map(String::as_str)) {
-            if let Some(own) = self.nodes.get(key) {
-                found = found.or(own);
-            }
+        self.by_name(name, sources).or(&self.by_type(sources, op)).or(&self.model)
+    }
+
+    /// What the user says of this very node. Of the nodes that it stands for, the first that says something counts.
+    pub fn by_name(&self, name: &str, sources: &[String]) -> LayerOptions {
+        let named = std::iter::once(name).chain(sources.iter().map(String::as_str).filter(|s| *s != name));
+        named.filter_map(|n| self.nodes.get(n)).fold(LayerOptions::default(), |found, own| found.or(own))
+    }
+
+    /// What the user says of the op types that a node stands for; a result's type is that of the last of them.
+    pub fn by_type(&self, sources: &[String], op: &str) -> LayerOptions {
+        let own: Vec<&str> = sources.iter().filter_map(|s| self.ops.get(s)).map(String::as_str).collect();
+        let all: Vec<_> = own.into_iter().chain([op]).filter_map(|op| self.types.get(op)).collect();
+        let mut found = all.iter().fold(LayerOptions::default(), |found, one| found.or(one));
+        if let Some(last) = all.iter().rev().find_map(|o| o.result) {
+            found.result = Some(last);
         }
-        if let Some(of_type) = self.types.get(op) {
-            found = found.or(of_type);
-        }
-        found.or(&self.model)
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(text: &str) -> LayerOptions {
+        LayerOptions { result: text.parse().ok(), ..LayerOptions::default() }
+    }
+
+    #[test]
+    fn names_before_types_before_the_model() {
+        let mut o = LowerOptions { model: result("fixed<4,4>"), ..LowerOptions::default() };
+        let sources = ["Conv_0".to_owned(), "BN_0".to_owned()];
+        let width = |o: &LowerOptions| o.layer("Conv_0", &sources, "Conv").result.map(|t| t.format.width());
+        assert_eq!(width(&o), Some(4));
+        o.ops = [("Conv_0", "Conv"), ("BN_0", "BatchNormalization")].map(|(a, b)| (a.into(), b.into())).into();
+        o.types.insert("Conv".into(), result("fixed<5,5>"));
+        assert_eq!(width(&o), Some(5));
+        o.types.insert("BatchNormalization".into(), result("fixed<6,6>"));
+        assert_eq!(width(&o), Some(6));
+        o.nodes.insert("BN_0".into(), result("fixed<7,7>"));
+        assert_eq!(width(&o), Some(7));
+        o.nodes.insert("Conv_0".into(), result("fixed<8,8>"));
+        assert_eq!(width(&o), Some(8));
     }
 }

@@ -38,8 +38,10 @@ impl Lowerer<'_> {
         let id = match pool.average {
             None => {
                 let op = Op::Pool(Pool { kind: PoolKind::Max, window: pool.window });
-                let id = self.push(name, op, vec![hw], shape, plain(x))?;
-                self.note(id, Cost::None, Cost::None, None);
+                let ty = self.stated_result(v).unwrap_or(plain(x));
+                let id = self.push(name, op, vec![hw], shape, ty)?;
+                let cost = if range.fits(ty.format) { Cost::None } else { Cost::Logic };
+                self.note(id, cost, cost, None);
                 id
             }
             Some(include_pad) => self.average(name, hw, pool.window, include_pad, shape, (range, x), v)?,
@@ -65,7 +67,8 @@ impl Lowerer<'_> {
             .ok_or_else(|| too_wide("the sum"))?;
         let mean = Interval::new(range.lo.min(0), range.hi.max(0), range.frac);
         let mut ty = self.result_type(v, mean)?;
-        if self.quantised && self.options.precision.is_none() {
+        let said = self.stated_result(v).or(self.options.model.result).or(self.options.precision);
+        if self.quantised && said.is_none() {
             // A mean is no sum of products: keep the input's grid, refined by the count.
             let extra = (largest as f64).log2().ceil() as i32;
             let fine = mean.refine(mean.frac + extra).and_then(|m| m.format().ok());

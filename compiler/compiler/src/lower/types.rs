@@ -1,10 +1,14 @@
-//! Who decides a type: the model's quantisers, then observed ranges, then `precision`, then the default.
+//! Who decides a type, strongest first: the user's word about the node, the model's quantisers, the user's word about
+//! the op type and the model, `precision`, the default. Observed ranges fit the integer bits of all but the first two.
 
 use hs_fixed::{Format, Interval, Modes, Overflow, Rounding, Type};
 use hs_ir::ValueId;
 
-use super::{Lowerer, constants::Choice};
-use crate::diagnostic::Diagnostic;
+use super::{
+    LayerOptions, Lowerer,
+    constants::{self, Choice},
+};
+use crate::{diagnostic::Diagnostic, ops};
 
 /// Bits of everything when nothing is said.
 pub const DEFAULT_WIDTH: u32 = 16;
@@ -15,28 +19,73 @@ const UNQUANTISED_WIDTH: u32 = 26;
 /// Widest exact result that is kept when the model brings its own quantisers.
 const WIDEST_EXACT: u32 = 48;
 
+/// Which of a node's constants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A weight or a scale.
+    Weight,
+    /// A bias.
+    Bias,
+    /// A tensor that is one of two operands.
+    Operand,
+}
+
+impl Part {
+    fn of(self, layer: &LayerOptions) -> Option<Type> {
+        match self {
+            Self::Weight => layer.weight,
+            Self::Bias => layer.bias,
+            Self::Operand => layer.weight.or(layer.bias),
+        }
+    }
+}
+
 impl<'a> Lowerer<'a> {
+    /// What the user says of the very node `node`.
+    fn own(&self, node: &hs_ir::Node) -> LayerOptions {
+        self.options.by_name(&node.name, &node.sources)
+    }
+
+    /// What the user says of the node being lowered itself.
+    pub(crate) fn own_layer(&self) -> LayerOptions {
+        self.own(self.current())
+    }
+
+    fn producer(&self, v: ValueId) -> Option<&'a hs_ir::Node> {
+        self.producers[v.index()].map(|i| &self.graph.nodes[i])
+    }
+
     fn width(&self) -> u32 {
         self.options.precision.map_or(DEFAULT_WIDTH, |p| p.format.width())
     }
 
-    fn modes(&self) -> Modes {
-        self.options
-            .precision
-            .map_or(Modes::RND_SAT, |p| Modes { rounding: p.rounding, overflow: p.overflow })
-    }
-
-    /// Where the grid of a constant comes from: the quantiser it carries, a given `--precision` without
-    /// observed ranges, or the values themselves.
-    pub fn constant_choice(&self, v: Option<ValueId>) -> Choice<'a> {
-        if let Some(grid) = v.and_then(|v| self.graph.value(v).grid.as_deref()) {
-            return Choice::Grid(grid);
+    /// Where the grid of a constant comes from: the user's word about this node, the quantiser it carries, the user's
+    /// word about its op type or the model, or the values themselves. With observed ranges only the width of what is
+    /// said of more than this node counts.
+    pub fn constant_choice(&self, v: Option<ValueId>, part: Part) -> Result<Choice<'a>, Diagnostic> {
+        let own = self.own_layer();
+        let grid = v.and_then(|v| self.graph.value(v).grid.as_deref());
+        match (part.of(&own), grid) {
+            (Some(ty), Some(grid)) if !own.overrule => {
+                let format = constants::grid_format(grid)?;
+                if ty.format != format {
+                    return Err(contradicts(&format!("{ty}"), &format!("{format}")));
+                }
+                return Ok(Choice::Grid(grid));
+            }
+            (Some(ty), _) => return Ok(Choice::Given(ty)),
+            (None, Some(grid)) => return Ok(Choice::Grid(grid)),
+            (None, None) => {}
         }
-        match self.options.precision {
+        let node = self.current();
+        let by_type = part.of(&self.options.by_type(&node.sources, &node.op));
+        let said = by_type.or(part.of(&self.options.model)).or(self.options.precision);
+        Ok(match said {
             Some(ty) if self.options.ranges.is_none() => Choice::Given(ty),
+            Some(ty) => Choice::Fit(ty.format.width()),
             None if self.quantised => Choice::Fit(UNQUANTISED_WIDTH),
-            _ => Choice::Fit(self.width()),
-        }
+            None => Choice::Fit(self.width()),
+        })
     }
 
     /// Choice for constants that the model does not state as such (slopes, folded scales).
@@ -50,16 +99,49 @@ impl<'a> Lowerer<'a> {
             return Ok(ty);
         }
         if self.hls4ml() {
-            return self.hls4ml_default();
+            return self.options.input.map_or_else(|| self.hls4ml_default(), Ok);
         }
-        self.declared(v, true)
+        self.declared(v, true, self.options.input)
+    }
+
+    /// The type of a quantiser of the model at `v`, or what the user puts in its place.
+    pub(crate) fn quantiser_type(&self, v: ValueId, quantiser: &hs_ir::Node) -> Result<Type, Diagnostic> {
+        let ty = ops::quant::cast_type(self.graph, quantiser)?;
+        let before = match self.producer(v) {
+            Some(node) => self.own(node),
+            None => self.options.nodes.get(&self.graph.value(v).name).cloned().unwrap_or_default(),
+        };
+        let own = before.or(&self.own(quantiser));
+        match own.result {
+            Some(said) if own.overrule => Ok(said),
+            Some(said) if said != ty => {
+                Err(contradicts(&said.to_string(), &ty.to_string()).at_node(quantiser))
+            }
+            _ => Ok(ty),
+        }
+    }
+
+    /// What the user says of the result `v` itself or of its op type.
+    pub(crate) fn stated_result(&self, v: ValueId) -> Option<Type> {
+        let node = self.producer(v)?;
+        self.own(node).result.or_else(|| self.options.by_type(&node.sources, &node.op).result)
     }
 
     /// Type of the value `v` whose exact values lie in `exact`.
     pub(crate) fn result_type(&self, v: ValueId, exact: Interval) -> Result<Type, Diagnostic> {
+        let node = self.producer(v);
+        if let Some(ty) = node.and_then(|n| self.own(n).result) {
+            return Ok(ty);
+        }
+        // An activation may be fused into the node being lowered; it comes last.
+        let said = [node, Some(self.current())]
+            .into_iter()
+            .flatten()
+            .find_map(|n| self.options.by_type(&n.sources, &n.op).result)
+            .or(self.options.model.result);
         let observed =
             self.options.ranges.as_ref().is_some_and(|r| r.contains_key(&self.graph.value(v).name));
-        if self.quantised && self.options.precision.is_none() && !observed {
+        if self.quantised && said.is_none() && self.options.precision.is_none() && !observed {
             // The model's quantisers decide what is dropped; between them nothing is.
             if let Ok(f) = exact.format()
                 && f.width() <= WIDEST_EXACT
@@ -67,15 +149,18 @@ impl<'a> Lowerer<'a> {
                 return Ok(Type::new(f, Rounding::Rnd, Overflow::Sat));
             }
         }
-        self.declared(v, exact.lo < 0)
+        self.declared(v, exact.lo < 0, said)
     }
 
-    fn declared(&self, v: ValueId, signed: bool) -> Result<Type, Diagnostic> {
-        let Modes { rounding, overflow } = self.modes();
+    /// The type that `said` or else `precision` states for `v`; integer bits from observed ranges where there are some.
+    fn declared(&self, v: ValueId, signed: bool, said: Option<Type>) -> Result<Type, Diagnostic> {
+        let given = said.or(self.options.precision);
+        let modes =
+            given.map_or(Modes::RND_SAT, |p| Modes { rounding: p.rounding, overflow: p.overflow });
+        let width = given.map_or(DEFAULT_WIDTH, |p| p.format.width());
         let name = &self.graph.value(v).name;
-        let given = self.options.precision.map(|p| p.format);
         let observed = self.options.ranges.as_ref().and_then(|r| r.get(name));
-        let (signed, int) = match (observed, given) {
+        let (signed, int) = match (observed, given.map(|p| p.format)) {
             (Some((lo, hi)), _) => {
                 let signed = signed && *lo < 0.0;
                 (signed, integer_bits(lo.abs().max(hi.abs())) + i32::from(signed) + 1)
@@ -83,10 +168,16 @@ impl<'a> Lowerer<'a> {
             (None, Some(f)) => (signed && f.is_signed(), f.int()),
             (None, None) => (signed, DEFAULT_INT),
         };
-        let format = Format::new(signed, self.width(), int)
+        let format = Format::new(signed, width, int)
             .map_err(|e| Diagnostic::error(format!("the type of '{name}': {e}")))?;
-        Ok(Type::new(format, rounding, overflow))
+        Ok(Type::new(format, modes.rounding, modes.overflow))
     }
+}
+
+/// The user's type for something that a quantiser of the model types otherwise.
+fn contradicts(said: &str, quantiser: &str) -> Diagnostic {
+    Diagnostic::error(format!("the configuration says {said}, a quantiser of the model {quantiser}"))
+        .help("drop the type from the configuration, or set override = true beside it")
 }
 
 /// Bits left of the binary point that magnitude `m` needs.

@@ -150,7 +150,10 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
 }
 
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
-    let ty = hardware_type(call)?;
+    let ty = match call.node.input(0) {
+        Some(v) if !lw.hls4ml() => lw.quantiser_type(v, call.node)?,
+        _ => hardware_type(call)?,
+    };
     lw.cast(&call.node.name, &lw.input_val(call, 0)?, ty, lw.result(call)?)
 }
 

@@ -62,13 +62,12 @@ impl Lowerer<'_> {
         layer: &LayerOptions,
         v: ValueId,
     ) -> Result<(Type, ValueId), Diagnostic> {
+        // A quantiser behind a type of the user's is a second cast.
+        if let Some(ty) = layer.result {
+            return Ok((ty, v));
+        }
         let (quantiser, out) = self.quantiser_of(v)?;
-        let ty = match (quantiser, layer.result) {
-            (Some(ty), _) => ty,
-            (None, Some(ty)) => ty,
-            (None, None) => self.hls4ml_default()?,
-        };
-        Ok((ty, out))
+        Ok((quantiser.map_or_else(|| self.hls4ml_default(), Ok)?, out))
     }
 
     /// Pushes `op` with the result `ty` and binds it to `v`.
