@@ -18,7 +18,7 @@ pub(super) struct Scaling {
     pub(super) bias: Option<Vec<f64>>,
 }
 
-pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagnostics> {
     let mut uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];
@@ -28,6 +28,8 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
         let before = uses
             .producer(scaling.x)
             .filter(|_| uses.sole_consumer(scaling.x) == Some(index))
+            .filter(|p| options.absorbs(&graph.nodes[*p]) && options.folds(&graph.nodes[*p]))
+            .filter(|_| options.folds(&graph.nodes[index]))
             .and_then(|p| scalings[p].as_ref().map(|first| (p, first)))
             .and_then(|(p, first)| combine(first, &scaling).map(|both| (p, both)));
         let mut at = index;

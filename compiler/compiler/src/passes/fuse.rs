@@ -10,14 +10,15 @@ use crate::ops::reshape::Reshape;
 use crate::ops::transpose::Transpose;
 use crate::ops::{Call, INTERNAL_DOMAIN};
 
-pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagnostics> {
     let mut uses = Uses::of(graph);
     let mut constants = Constants::new(graph);
     let mut dead = vec![false; graph.nodes.len()];
     for (index, dead) in dead.iter_mut().enumerate() {
         let Some(scaling) = scaling(graph, index) else { continue };
         let Some((layer, last)) = layer_in_front(graph, &uses, index, &scaling) else { continue };
-        if !fold(graph, layer, &scaling, &mut constants) {
+        let kept = !options.absorbs(&graph.nodes[layer]) || !options.folds(&graph.nodes[index]);
+        if kept || !fold(graph, layer, &scaling, &mut constants) {
             continue;
         }
         let node = graph.nodes[index].clone();

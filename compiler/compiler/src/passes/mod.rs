@@ -33,8 +33,23 @@ pub struct Pass {
 pub struct PassOptions {
     /// Whose rules hold.
     pub arithmetic: Arithmetic,
-    /// hls4ml arithmetic: ONNX names of `Conv`, `Gemm` and `MatMul` nodes into which no batch normalisation is folded.
+    /// ONNX names of nodes whose result has a type of its own: nothing behind them is folded into them. Under hls4ml
+    /// arithmetic, of `Conv`, `Gemm` and `MatMul` nodes into which no batch normalisation is folded.
     pub unfused: BTreeSet<String>,
+    /// Native arithmetic: ONNX names of nodes whose scales have types of their own: they are folded into nothing.
+    pub apart: BTreeSet<String>,
+}
+
+impl PassOptions {
+    /// Whether something behind `node` may be folded into it.
+    fn absorbs(&self, node: &Node) -> bool {
+        !node.sources.iter().any(|s| self.unfused.contains(s))
+    }
+
+    /// Whether `node` may be folded into something.
+    fn folds(&self, node: &Node) -> bool {
+        !node.sources.iter().any(|s| self.apart.contains(s))
+    }
 }
 
 /// The passes of [`normalise_with`] under native arithmetic, in order.
