@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn comments_stay_comments() {
-        assert_eq!(comment("a*/b\\\n??/#x"), "a_/b_____/_x");
+        assert_eq!(comment("a*/b\\\n??/#x"), "a_/b____/_x");
         assert_eq!(comment(&"x".repeat(500)).len(), 123);
     }
 }

@@ -1,0 +1,168 @@
+//! Each rule catches text that is broken on purpose.
+
+use hs_fixed::{Format, Type};
+use hs_hw::{Accum, Act, BinaryOp, Codes, Dot, Io, Node, Op, Program, ValueId, Window};
+
+use super::lint;
+use crate::hls::{EmittedFile, emit};
+use crate::schedule::{ScheduleOptions, schedule};
+
+fn ty(width: u32, int: i32) -> Type {
+    Type::rnd_sat(true, width, int).unwrap()
+}
+
+/// A convolution, a bypass around it, their sum.
+fn program() -> Program {
+    let node = |name: &str, op, inputs: &[u32], ty| Node {
+        name: name.to_owned(),
+        op,
+        inputs: inputs.iter().map(|i| ValueId(*i)).collect(),
+        shape: vec![4, 4, 2],
+        ty,
+    };
+    let window = Window { kernel: 3, stride: 1, dilation: 1, pad_begin: 1, pad_end: 1 };
+    let dot = Dot {
+        window: vec![window; 2],
+        groups: 1,
+        weight: Codes::new(Format::new(true, 4, 2).unwrap(), (0..36).map(|i| i % 7 - 3).collect::<Vec<i64>>()),
+        bias: None,
+        accum: Accum::Exact(Format::new(true, 20, 10).unwrap()),
+        act: Act::RELU,
+    };
+    let io = |index, tensor: &str| (index, tensor.to_owned(), vec![4, 4, 2], vec![0, 1, 2]);
+    let (index, tensor, onnx_shape, perm) = io(0, "x");
+    let input = Op::Input { index, tensor, onnx_shape, perm };
+    let (index, tensor, onnx_shape, perm) = io(0, "y");
+    let output = Op::Output { index, tensor, onnx_shape, perm };
+    let add = Op::Binary { op: BinaryOp::Add, act: Act::None };
+    Program {
+        name: "bypass".to_owned(),
+        nodes: vec![
+            node("x", input, &[], ty(8, 4)),
+            node("conv", Op::Dot(dot), &[0], ty(8, 4)),
+            node("add", add, &[1, 0], ty(8, 4)),
+            node("y", output, &[2], ty(8, 4)),
+        ],
+    }
+}
+
+fn project(io: Io) -> Vec<EmittedFile> {
+    let program = program();
+    let (schedule, _) = schedule(&program, &ScheduleOptions { io: Some(io), ..ScheduleOptions::default() }).unwrap();
+    emit(&program, &schedule, "net").unwrap()
+}
+
+/// Rules that the project breaks after `from` is replaced by `to` in `path`.
+fn broken(io: Io, path: &str, from: &str, to: &str) -> Vec<&'static str> {
+    let mut files = project(io);
+    let file = files.iter_mut().find(|f| f.path == path).expect(path);
+    let text = String::from_utf8(file.bytes.clone()).unwrap();
+    assert!(text.contains(from), "{path} does not hold {from:?}:\n{text}");
+    file.bytes = text.replacen(from, to, 1).into_bytes();
+    let mut rules: Vec<&'static str> = lint(&files).into_iter().map(|f| f.rule).collect();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn emitted_projects_are_clean() {
+    for io in [Io::Parallel, Io::Stream] {
+        assert_eq!(lint(&project(io)), []);
+    }
+}
+
+#[test]
+fn the_language_rules_catch_mutations() {
+    let kernel = "firmware/hypersonic/types.h";
+    let cases = [
+        ("T value = 0;", "T value = 0; float f;", "no-float"),
+        ("T value = 0;", "T value = 0; double f;", "no-float"),
+        ("T value = 0;", "T value = std::move(0);", "no-std"),
+        ("T value = 0;", "T value = 0; int *p = new int;", "no-dynamic-memory"),
+        ("T value = 0;", "T value = 0; malloc(4);", "no-dynamic-memory"),
+        ("T value = 0;", "volatile T value = 0;", "no-volatile"),
+        ("T value = 0;", "goto end; T value = 0;", "no-goto"),
+        ("T value = 0;", "asm(); T value = 0;", "no-asm"),
+        ("T value = 0;", "T value = from_code<T>(0);", "no-recursion"),
+        ("T value = 0;", "T __value = 0;", "reserved-name"),
+        ("T value = 0;", "ap_fixed<8, 4> value = 0;", "explicit-modes"),
+        ("#include \"ap_int.h\"", "#include <cmath>", "no-system-header"),
+        ("#pragma HLS INLINE", "#pragma HLS STABLE variable=x", "pragma-whitelist"),
+        ("#pragma HLS INLINE", "#pragma HLS RESOURCE variable=x core=RAM", "pragma-whitelist"),
+        ("#pragma HLS INLINE", "#pragma HLS PIPELINE II=1 enable_flush", "pragma-whitelist"),
+        ("#pragma HLS INLINE", "#pragma HLS PIPELINE II=1 style=frp", "pragma-whitelist"),
+        ("#pragma HLS INLINE", "#pragma GCC optimize", "pragma-whitelist"),
+    ];
+    for (from, to, rule) in cases {
+        assert_eq!(broken(Io::Stream, kernel, from, to), [rule], "{to}");
+    }
+}
+
+#[test]
+fn words_in_comments_and_strings_are_no_findings() {
+    let rules = broken(Io::Stream, "firmware/hypersonic/types.h", "T value = 0;", "T value = 0; // float, new\n/* std:: */");
+    assert_eq!(rules, Vec::<&str>::new());
+}
+
+#[test]
+fn the_limits_catch_mutations() {
+    let lanes = "lanes = 2;\n    static const unsigned depth = 18;";
+    let cases = [
+        (lanes, "lanes = 2000;\n    static const unsigned depth = 1;", "partition-limit"),
+        (lanes, "lanes = 2;\n    static const unsigned depth = 1025;", "partition-limit"),
+        (lanes, "lanes = 5;\n    static const unsigned depth = 1024;", "unroll-limit"),
+        ("x_banks = 18;", "x_banks = 1025;", "partition-limit"),
+        ("n_lines = 2;", "n_lines = 600;", "partition-limit"),
+    ];
+    for (from, to, rule) in cases {
+        assert_eq!(broken(Io::Stream, "firmware/parameters.h", from, to), [rule], "{to}");
+    }
+    let big = "static const wt_conv w_conv[70000]";
+    assert_eq!(broken(Io::Stream, "firmware/weights/w_conv.h", "static const wt_conv w_conv[36]", big), ["constant-size"]);
+    let many: String = (0..5).map(|i| format!("static const int a{i}[60000];\n")).collect();
+    assert_eq!(broken(Io::Stream, "firmware/weights/w_conv.h", "#endif\n", &format!("#endif\n{many}")), ["constant-size"]);
+    let cpp = "firmware/net.cpp";
+    let factor = "#pragma HLS ARRAY_PARTITION variable=x_x type=cyclic factor=32";
+    assert_eq!(broken(Io::Parallel, cpp, factor, &factor.replace("32", "2048")), ["partition-limit"]);
+}
+
+#[test]
+fn the_network_rules_catch_mutations() {
+    let cpp = "firmware/net.cpp";
+    let files = project(Io::Stream);
+    let text = String::from_utf8(files.iter().find(|f| f.path == cpp).unwrap().bytes.clone()).unwrap();
+    let stream = text.lines().find(|l| l.contains("c0_x(\"c0_x\")") || l.contains("c_conv(\"c_conv\")")).unwrap();
+    let task = text.lines().find(|l| l.contains("zip_stream")).unwrap();
+    let run = "    HS_RUN();";
+    let cases = [
+        (run.to_owned(), format!("    if (rows) {{ }}\n{run}"), "dataflow-body"),
+        (run.to_owned(), format!("    int k = 1;\n{run}"), "dataflow-body"),
+        (run.to_owned(), format!("    for (;;) {{ }}\n{run}"), "dataflow-body"),
+        (run.to_owned(), format!("    return;\n{run}"), "dataflow-body"),
+        (task.to_owned(), format!("{task}\n{task}"), "one-writer-one-reader"),
+        (task.to_owned(), task.replace(", rows)", ", 1)"), "rows-inside"),
+        (stream.to_owned(), stream.replace(", 2>", ">"), "fifo-depth"),
+        ("#pragma HLS STREAM variable=c_conv".to_owned(), "#pragma HLS STREAM variable=c_other".to_owned(), "fifo-depth"),
+    ];
+    for (from, to, rule) in cases {
+        let rules = broken(Io::Stream, cpp, &from, &to);
+        assert!(rules.contains(&rule), "{to}: {rules:?}");
+    }
+    let kernel = "firmware/hypersonic/map.h";
+    assert_eq!(broken(Io::Stream, kernel, "for (unsigned r = 0; r < rows; r++)", "if (rows)"), ["rows-inside"]);
+}
+
+#[test]
+fn the_project_rules_catch_mutations() {
+    let config = "hls_config.cfg";
+    let cases = [
+        (config, "[hls]", "[hls]\npart=x", "part-outside-section"),
+        (config, "clock=", "clk=", "explicit-options"),
+        ("options.tcl", "set clock_period", "set period", "explicit-options"),
+        ("build.tcl", "set_top", "puts $argv\nset_top", "options-in-a-file"),
+        ("README.md", "# HLS", "# @TOP@", "template"),
+    ];
+    for (path, from, to, rule) in cases {
+        assert_eq!(broken(Io::Stream, path, from, to), [rule], "{to}");
+    }
+}
