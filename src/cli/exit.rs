@@ -128,12 +128,37 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.diagnostics.to_string();
-        if text.is_empty() {
-            text.push_str("unknown error");
-        }
-        write!(f, "error: {text}")
+        f.write_str(&render("error", &self.diagnostics.0))
     }
+}
+
+/// Diagnostics for a person: each named `what`, those that differ in the node only as one.
+pub(crate) fn render(what: &str, diagnostics: &[Diagnostic]) -> String {
+    /// Nodes beyond the first that are named.
+    const NAMED: usize = 5;
+    let mut groups: Vec<(&Diagnostic, Vec<&str>)> = Vec::new();
+    for d in diagnostics {
+        let same = |o: &&mut (&Diagnostic, Vec<&str>)| {
+            d.node.is_some() && o.0.op == d.op && o.0.message == d.message && o.0.help == d.help
+        };
+        match groups.iter_mut().find(same) {
+            Some((_, more)) => more.extend(d.node.as_deref()),
+            None => groups.push((d, Vec::new())),
+        }
+    }
+    let text = |(first, more): &(&Diagnostic, Vec<&str>)| {
+        let mut text = format!("{what}: {first}");
+        if !more.is_empty() {
+            let named =
+                more.iter().take(NAMED).map(|n| format!("'{}'", n.escape_debug())).collect::<Vec<_>>();
+            text.push_str(&format!("\n  the same for {}", named.join(", ")));
+            if let Some(rest @ 1..) = more.len().checked_sub(NAMED) {
+                text.push_str(&format!(" and {rest} more"));
+            }
+        }
+        text
+    };
+    groups.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
 impl From<Diagnostics> for Failure {
@@ -175,5 +200,25 @@ impl From<LoadError> for Failure {
             LoadError::NotAvailable { .. } => Self::environment(error),
             LoadError::Form { .. } | LoadError::Model { .. } => Self::input(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_in_the_node_only_is_said_once() {
+        let no = |node: &str| Diagnostic::error("not supported").at(node, "Foo").help("use Bar");
+        let nodes: Vec<_> = ["a", "b", "c\n", "d", "e", "f", "g"].map(no).into();
+        let other = Diagnostic::error("the model has no outputs");
+        let text = render("error", &[vec![other.clone()], nodes, vec![other]].concat());
+        assert_eq!(
+            text,
+            "error: the model has no outputs\n\
+             error: node 'a' (Foo): not supported\n  help: use Bar\n  \
+             the same for 'b', 'c\\n', 'd', 'e', 'f' and 1 more\n\
+             error: the model has no outputs"
+        );
     }
 }

@@ -23,7 +23,7 @@ use hs_compiler::diagnostic::Diagnostic;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
-use exit::{EXIT_CODES, Exit, Failure};
+use exit::{EXIT_CODES, Exit, Failure, render};
 
 /// From an ONNX model to a fixed-point FPGA accelerator, with the same bits at every stage.
 #[derive(Debug, Parser)]
@@ -158,8 +158,8 @@ pub(crate) fn main() -> ExitCode {
             if json {
                 print(&report.into_json(verb));
             } else {
-                for warning in &report.warnings {
-                    complain(&format!("warning: {warning}"));
+                if !report.warnings.is_empty() {
+                    complain(&render("warning", &report.warnings));
                 }
                 write_out(&report.text);
             }

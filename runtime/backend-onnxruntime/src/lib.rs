@@ -6,7 +6,7 @@
 mod session;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -27,10 +27,10 @@ impl OnnxRuntime {
         Self { library: Some(library.into()) }
     }
 
-    fn environment(&self) -> Result<&'static Environment, String> {
-        static OPENED: OnceLock<Environment> = OnceLock::new();
-        if let Some(environment) = OPENED.get() {
-            return Ok(environment);
+    fn open(&self) -> Result<&'static Opened, String> {
+        static OPENED: OnceLock<Opened> = OnceLock::new();
+        if let Some(opened) = OPENED.get() {
+            return Ok(opened);
         }
         let from_variable =
             || std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -39,9 +39,14 @@ impl OnnxRuntime {
         let library = self.library.clone().or_else(from_variable).unwrap_or_else(|| default().into());
         let advice = "install the Python package onnxruntime and set ORT_DYLIB_PATH to its libonnxruntime";
         let builder = ort::init_from(&library).map_err(|e| format!("{e}; {advice}"))?;
-        let opened = builder.with_name("hypersonic").build().map_err(|e| e.to_string())?;
-        Ok(OPENED.get_or_init(|| opened))
+        let environment = builder.with_name("hypersonic").build().map_err(|e| e.to_string())?;
+        Ok(OPENED.get_or_init(|| Opened { environment, library }))
     }
+}
+
+struct Opened {
+    environment: Environment,
+    library: PathBuf,
 }
 
 impl Backend for OnnxRuntime {
@@ -50,15 +55,14 @@ impl Backend for OnnxRuntime {
     }
 
     fn availability(&self) -> Availability {
-        match self.environment() {
-            Ok(_) => Availability::Available(format!("ONNX Runtime {}", version())),
+        match self.open() {
+            Ok(opened) => Availability::Available(format!("ONNX Runtime{}", version(&opened.library))),
             Err(why) => Availability::NotAvailable(why),
         }
     }
 
     fn load(&self, model: &Model) -> Result<Arc<dyn Executable>, LoadError> {
-        let environment =
-            self.environment().map_err(|why| LoadError::NotAvailable { backend: self.name(), why })?;
+        let opened = self.open().map_err(|why| LoadError::NotAvailable { backend: self.name(), why })?;
         let Some(path) = &model.onnx else {
             return Err(LoadError::Form {
                 backend: self.name(),
@@ -66,15 +70,16 @@ impl Backend for OnnxRuntime {
                 model: model.name.clone(),
             });
         };
-        let session = session::Session::load(environment, path, &model.name)
+        let session = session::Session::load(&opened.environment, path, &model.name)
             .map_err(|message| LoadError::Model { model: model.name.clone(), message })?;
         Ok(Arc::new(session))
     }
 }
 
-/// Version of the opened library, as its build information has it.
-fn version() -> String {
-    let info = ort::info();
-    let branch = info.split("git-branch=").nth(1).and_then(|s| s.split(',').next()).unwrap_or_default();
-    branch.trim_start_matches("rel-").to_owned()
+/// ` 1.23.2` for `libonnxruntime.so.1.23.2`, of which `library` may be a link; else nothing.
+fn version(library: &Path) -> String {
+    let file = library.canonicalize().unwrap_or_else(|_| library.to_owned());
+    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit()).trim_end_matches(".dylib");
+    if digits.is_empty() { String::new() } else { format!(" {digits}") }
 }
