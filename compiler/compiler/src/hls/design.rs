@@ -170,7 +170,9 @@ impl<'a> Design<'a> {
         }
         for ty in types(node) {
             if !ty.format.is_signed() && matches!(ty.overflow, Overflow::WrapSm { .. }) {
-                return Err(format!("{ty} is unsigned, and the vendor's headers have no WRAP_SM for it; use WRAP"));
+                return Err(format!(
+                    "{ty} is unsigned, and the vendor's headers have no WRAP_SM for it; use WRAP"
+                ));
             }
         }
         match &node.op {

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod exports;
+mod layouts;
+mod lowering;
 mod operators;
 mod passes;
 mod single;
