@@ -9,7 +9,7 @@ use hs_ir::{Tensor, ValueId};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     hls,
-    lower::{self, LayerNote, LowerOptions, ObservedRanges},
+    lower::{self, LayerNote, LowerOptions, ObservedRanges, Placed},
     onnx,
     passes::{self, NormalGraph},
     reference, schedule,
@@ -41,6 +41,8 @@ pub struct Compiled {
     pub schedule: Schedule,
     /// What lowering decided a layer.
     pub notes: Vec<LayerNote>,
+    /// Where the graph's tensors lie in the Program.
+    pub placed: Vec<Placed>,
     /// Warnings of every stage, in order.
     pub warnings: Vec<Diagnostic>,
 }
@@ -80,7 +82,7 @@ pub fn compile(
     observe(Stage::Lower);
     let lowering = LowerOptions { precision: options.precision, ranges, ..LowerOptions::default() };
     let lowered = lower::lower(&graph, &lowering)?;
-    warnings.extend(lowered.warnings);
+    warnings.extend(lowered.warnings.iter().cloned());
     observe(Stage::Schedule);
     let wishes = schedule::ScheduleOptions {
         io: options.io,
@@ -88,10 +90,12 @@ pub fn compile(
         reuse: options.reuse,
         ..schedule::ScheduleOptions::default()
     };
-    let (schedule, notes) = schedule::schedule(&lowered.program, &wishes)
+    let (schedule, remarks) = schedule::schedule(&lowered.program, &wishes)
         .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))?;
-    warnings.extend(notes.into_iter().map(|n| Diagnostic { node: n.node, ..Diagnostic::warning(n.message) }));
-    Ok(Compiled { graph, program: lowered.program, schedule, notes: lowered.notes, warnings })
+    warnings
+        .extend(remarks.into_iter().map(|n| Diagnostic { node: n.node, ..Diagnostic::warning(n.message) }));
+    let lower::Lowered { program, notes, placed, warnings: _ } = lowered;
+    Ok(Compiled { graph, program, schedule, notes, placed, warnings })
 }
 
 /// The HLS project of a compiled model: paths relative to the project, and their bytes.

@@ -41,7 +41,8 @@ impl Lowerer<'_> {
             return self.hls4ml_dot(dot, v, like);
         }
         let outputs = dot.shape.last().copied().unwrap_or(1);
-        let weight = constants::codes("weight", &dot.weight, self.constant_choice(dot.weight_value, Part::Weight)?)?;
+        let weight =
+            constants::codes("weight", &dot.weight, self.constant_choice(dot.weight_value, Part::Weight)?)?;
         let bias = match &dot.bias {
             Some(b) => {
                 // A bias in a model with quantisers is added exactly as it stands in float, up to 32 bits.

@@ -40,7 +40,11 @@ impl Lowerer<'_> {
         let scale = match constants.scale {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes("scale", &values, self.constant_choice(constants.scale_value, Part::Weight)?)?
+                constants::codes(
+                    "scale",
+                    &values,
+                    self.constant_choice(constants.scale_value, Part::Weight)?,
+                )?
             }
             None => Codes::new(bit()?, vec![1]),
         };

@@ -75,6 +75,17 @@ pub struct TableNote {
     pub lsb: f64,
 }
 
+/// Where a tensor of the graph lies in hardware. Tensors inside a fused layer have no place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its ONNX name.
+    pub tensor: String,
+    /// The node that yields it.
+    pub node: hs_hw::ValueId,
+    /// ONNX flat index (without the batch axis) of each of the node's elements.
+    pub order: Vec<usize>,
+}
+
 /// A lowered model.
 #[derive(Debug, Clone)]
 pub struct Lowered {
@@ -82,6 +93,8 @@ pub struct Lowered {
     pub program: Program,
     /// Notes by node, in order.
     pub notes: Vec<LayerNote>,
+    /// Where the graph's tensors lie, in the graph's order.
+    pub placed: Vec<Placed>,
     /// Things the user should know.
     pub warnings: Vec<Diagnostic>,
 }
@@ -152,6 +165,7 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
     if !errors.is_empty() {
         return Err(Diagnostics(errors));
     }
+    let placed = lw.placed();
     let program = Program { name: graph.name.clone(), nodes: lw.nodes };
     program.verify().map_err(|errors| {
         let all = errors.into_iter().map(|e| {
@@ -164,7 +178,7 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
         });
         Diagnostics(all.collect())
     })?;
-    Ok(Lowered { program, notes: lw.notes, warnings: lw.warnings })
+    Ok(Lowered { program, notes: lw.notes, placed, warnings: lw.warnings })
 }
 
 impl<'a> Lowerer<'a> {
@@ -213,6 +227,15 @@ impl<'a> Lowerer<'a> {
     pub(crate) fn layer(&self) -> LayerOptions {
         let node = self.current();
         self.options.layer(&node.name, &node.sources, &node.op)
+    }
+
+    fn placed(&self) -> Vec<Placed> {
+        let place = |(i, val): (usize, &Option<Val>)| {
+            let val = self.fresh(val.as_ref()?);
+            let tensor = self.graph.values[i].name.clone();
+            Some(Placed { tensor, node: val.hw, order: val.onnx_order() })
+        };
+        self.vals.iter().enumerate().filter_map(place).collect()
     }
 
     fn is_ready(&self, v: ValueId) -> bool {

@@ -157,7 +157,8 @@ mod tests {
         let sources = ["Conv_0".to_owned(), "BN_0".to_owned()];
         let width = |o: &LowerOptions| o.layer("Conv_0", &sources, "Conv").result.map(|t| t.format.width());
         assert_eq!(width(&o), Some(4));
-        o.ops = [("Conv_0", "Conv"), ("BN_0", "BatchNormalization")].map(|(a, b)| (a.into(), b.into())).into();
+        o.ops =
+            [("Conv_0", "Conv"), ("BN_0", "BatchNormalization")].map(|(a, b)| (a.into(), b.into())).into();
         o.types.insert("Conv".into(), result("fixed<5,5>"));
         assert_eq!(width(&o), Some(5));
         o.types.insert("BatchNormalization".into(), result("fixed<6,6>"));

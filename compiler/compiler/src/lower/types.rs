@@ -155,8 +155,7 @@ impl<'a> Lowerer<'a> {
     /// The type that `said` or else `precision` states for `v`; integer bits from observed ranges where there are some.
     fn declared(&self, v: ValueId, signed: bool, said: Option<Type>) -> Result<Type, Diagnostic> {
         let given = said.or(self.options.precision);
-        let modes =
-            given.map_or(Modes::RND_SAT, |p| Modes { rounding: p.rounding, overflow: p.overflow });
+        let modes = given.map_or(Modes::RND_SAT, |p| Modes { rounding: p.rounding, overflow: p.overflow });
         let width = given.map_or(DEFAULT_WIDTH, |p| p.format.width());
         let name = &self.graph.value(v).name;
         let observed = self.options.ranges.as_ref().and_then(|r| r.get(name));
