@@ -174,9 +174,11 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    /// `val` without a pending reshape.
+    /// `val` without a pending reshape, in an axis order that stays.
     pub(crate) fn plain(&mut self, val: &Val) -> Result<Val, Diagnostic> {
         if val.is_plain() {
+            // A second operand may be the same model input under another order; it must not decide this one's.
+            self.undecided.remove(&val.hw);
             return Ok(val.clone());
         }
         let order = identity(val.shape.len());

@@ -9,7 +9,7 @@ use crate::support::{build, ops};
 
 fn hls4ml(model: &ModelBuilder, unfused: &[&str]) -> Graph {
     let unfused = unfused.iter().map(|s| (*s).to_owned()).collect();
-    let options = PassOptions { arithmetic: Arithmetic::Hls4ml, unfused };
+    let options = PassOptions { arithmetic: Arithmetic::Hls4ml, unfused, ..PassOptions::default() };
     normalise_with(build(model), &options).unwrap().into_graph()
 }
 
