@@ -97,13 +97,15 @@ impl Cast {
     fn cast<A: Lane>(&self, row: &mut [A]) {
         match &self.how {
             How::Definition => {
-                for v in row {
+                for v in row.iter_mut() {
                     *v = A::of(self.ty.cast(v.wide(), self.from));
                 }
             }
             How::Lanes { left, drop, rounding, over } => {
                 if *left > 0 {
-                    row.iter_mut().for_each(|v| *v = v.left(*left));
+                    for v in row.iter_mut() {
+                        *v = v.left(*left);
+                    }
                 }
                 if *drop > 0 {
                     round(row, *drop, *rounding);
@@ -140,11 +142,15 @@ impl Over {
             Self::Never => {}
             Self::Clamp { lo, hi } => {
                 let (lo, hi) = (bound::<A>(lo), bound::<A>(hi));
-                row.iter_mut().for_each(|v| *v = (*v).max(lo).min(hi));
+                for v in row.iter_mut() {
+                    *v = (*v).max(lo).min(hi);
+                }
             }
             Self::Zero { lo, hi } => {
                 let (lo, hi) = (bound::<A>(lo), bound::<A>(hi));
-                row.iter_mut().for_each(|v| *v = if *v < lo || *v > hi { A::ZERO } else { *v });
+                for v in row.iter_mut() {
+                    *v = if *v < lo || *v > hi { A::ZERO } else { *v };
+                }
             }
             Self::Wrap { bits, signed } => wrap(row, bits, signed),
         }
@@ -163,10 +169,14 @@ pub(crate) fn bound<A: Lane>(v: i128) -> A {
 pub(crate) fn wrap<A: Lane>(row: &mut [A], bits: u32, signed: bool) {
     if signed {
         let gap = A::BITS - bits;
-        row.iter_mut().for_each(|v| *v = v.left(gap).right(gap));
+        for v in row.iter_mut() {
+            *v = v.left(gap).right(gap);
+        }
     } else {
         let mask = A::of((1i128 << bits) - 1);
-        row.iter_mut().for_each(|v| *v = v.and(mask));
+        for v in row.iter_mut() {
+            *v = v.and(mask);
+        }
     }
 }
 
@@ -175,28 +185,34 @@ pub(crate) fn wrap<A: Lane>(row: &mut [A], bits: u32, signed: bool) {
 fn round<A: Lane>(row: &mut [A], drop: u32, mode: Rounding) {
     let one = A::of(1);
     let rest_mask = A::of((1i128 << (drop - 1)) - 1);
-    macro_rules! with {
-        ($up:expr) => {
-            row.iter_mut().for_each(|v| {
+    // Not closures: those would be compiled for the build's target.
+    macro_rules! up_if {
+        (|$negative:ident, $half:ident, $rest:ident, $odd:ident| $up:expr) => {
+            for v in row.iter_mut() {
                 let kept = v.right(drop);
-                let half = v.right(drop - 1).and(one);
-                let rest = v.and(rest_mask) != A::ZERO;
-                let up: fn(bool, bool, bool, bool) -> bool = $up;
-                let up = up(*v < A::ZERO, half != A::ZERO, rest, kept.and(one) != A::ZERO);
-                *v = kept.plus(if up { one } else { A::ZERO });
-            })
+                let $half = v.right(drop - 1).and(one) != A::ZERO;
+                let $rest = v.and(rest_mask) != A::ZERO;
+                let ($negative, $odd) = (*v < A::ZERO, kept.and(one) != A::ZERO);
+                *v = kept.plus(if $up { one } else { A::ZERO });
+            }
         };
     }
     match mode {
-        Rounding::Trn => row.iter_mut().for_each(|v| *v = v.right(drop)),
-        Rounding::Rnd => {
-            row.iter_mut().for_each(|v| *v = v.right(drop).plus(v.right(drop - 1).and(one)));
+        Rounding::Trn => {
+            for v in row.iter_mut() {
+                *v = v.right(drop);
+            }
         }
-        Rounding::TrnZero => with!(|negative, half, rest, _| negative && (half || rest)),
-        Rounding::RndZero => with!(|negative, half, rest, _| half && (negative || rest)),
-        Rounding::RndMinInf => with!(|_, half, rest, _| half && rest),
-        Rounding::RndInf => with!(|negative, half, rest, _| half && (!negative || rest)),
-        Rounding::RndConv => with!(|_, half, rest, odd| half && (odd || rest)),
+        Rounding::Rnd => {
+            for v in row.iter_mut() {
+                *v = v.right(drop).plus(v.right(drop - 1).and(one));
+            }
+        }
+        Rounding::TrnZero => up_if!(|negative, half, rest, _odd| negative && (half || rest)),
+        Rounding::RndZero => up_if!(|negative, half, rest, _odd| half && (negative || rest)),
+        Rounding::RndMinInf => up_if!(|_negative, half, rest, _odd| half && rest),
+        Rounding::RndInf => up_if!(|negative, half, rest, _odd| half && (!negative || rest)),
+        Rounding::RndConv => up_if!(|_negative, half, rest, odd| half && (odd || rest)),
     }
 }
 

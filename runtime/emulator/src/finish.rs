@@ -80,19 +80,23 @@ impl ActStep {
             ActStep::Clamp { lo, hi } => {
                 if let Some(lo) = lo {
                     let lo = bound::<A>(*lo);
-                    row.iter_mut().for_each(|v| *v = (*v).max(lo));
+                    for v in row.iter_mut() {
+                        *v = (*v).max(lo);
+                    }
                 }
                 if let Some(hi) = hi {
                     let hi = bound::<A>(*hi);
-                    row.iter_mut().for_each(|v| *v = (*v).min(hi));
+                    for v in row.iter_mut() {
+                        *v = (*v).min(hi);
+                    }
                 }
             }
             ActStep::Slope { codes, channels, left, product_left } => {
                 let slope = A::of64(broadcast(codes, i, *channels));
-                row.iter_mut().for_each(|v| {
+                for v in row.iter_mut() {
                     let scaled = v.times(slope).left(*product_left);
                     *v = if *v >= A::ZERO { v.left(*left) } else { scaled };
-                });
+                }
             }
         }
     }

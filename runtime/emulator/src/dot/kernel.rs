@@ -1,4 +1,4 @@
-//! The inner loop of dense layers and convolutions: a few outputs at a time, a chunk of lanes in registers.
+//! The inner loop of dense layers and convolutions.
 
 use super::Weights;
 use crate::{
@@ -7,9 +7,11 @@ use crate::{
     windows::Run,
 };
 
-/// Outputs of a tile, and the lanes that one pass over the terms handles.
-const TILE: usize = 4;
-/// Lanes of a pass; the lanes of a block are a multiple of it.
+/// Outputs that are summed together.
+const TILE: usize = 2;
+/// Terms that are added in one pass over the lanes.
+const PASS: usize = 4;
+/// The lanes of a block are a multiple of this, so that vectors come out even.
 pub(crate) const CHUNK: usize = 16;
 
 /// Terms of one output pixel for one group of channels.
@@ -20,23 +22,6 @@ pub(crate) struct Terms<'a> {
     pub(crate) channels: usize,
     pub(crate) group: usize,
     pub(crate) first: usize,
-}
-
-impl Terms<'_> {
-    /// Calls `f` with the first element, the first term and the length of each contiguous piece.
-    #[inline(always)]
-    fn pieces(&self, mut f: impl FnMut(usize, usize, usize)) {
-        for run in self.runs {
-            let (pixel, position, n) = (run.pixel as usize, run.position as usize, run.n as usize);
-            if self.group == self.channels {
-                f(pixel * self.channels, position * self.channels, n * self.channels);
-            } else {
-                for i in 0..n {
-                    f((pixel + i) * self.channels + self.first, (position + i) * self.group, self.group);
-                }
-            }
-        }
-    }
 }
 
 /// What becomes of each product.
@@ -123,50 +108,98 @@ impl<S: Stored, W: Stored, A: Lane, const T: usize> Kernel for Job<'_, S, W, A, 
     #[inline(always)]
     fn run(self) {
         let TileJob { terms, weights, init, product, acc } = self.job;
-        let w = &self.w[weights..];
+        let (x, w) = (self.x, &self.w[weights..]);
         let lanes = acc.len() / T;
-        let mut start = [A::ZERO; T];
-        start.copy_from_slice(init);
-        for first in (0..lanes).step_by(CHUNK) {
-            let x = (self.x, lanes, first);
-            match product {
-                Product::Whole => chunk::<S, W, A, T>(terms, x, w, start, acc, |p| p),
-                Product::Shifted { half, drop } => {
-                    let half = A::of64(half);
-                    chunk::<S, W, A, T>(terms, x, w, start, acc, |p| p.plus(half).right(drop));
-                }
+        for (row, init) in acc.chunks_exact_mut(lanes).zip(init) {
+            row.fill(*init);
+        }
+        match product {
+            Product::Whole => sum::<S, W, A, T>(terms, x, w, acc, Keep),
+            Product::Shifted { half, drop } => {
+                sum::<S, W, A, T>(terms, x, w, acc, Shift { half: A::of64(half), drop });
             }
         }
     }
 }
 
-#[inline(always)]
-fn chunk<S: Stored, W: Stored, A: Lane, const T: usize>(
-    terms: Terms<'_>,
-    (x, lanes, first): (&[S], usize, usize),
-    w: &[W],
-    init: [A; T],
-    acc: &mut [A],
-    product: impl Fn(A) -> A,
-) {
-    let mut sums = [[A::ZERO; CHUNK]; T];
-    for t in 0..T {
-        sums[t] = [init[t]; CHUNK];
+/// What is done to a product before it is added. Not a closure: that would be compiled for the build's target.
+trait Post<A>: Copy {
+    fn post(self, product: A) -> A;
+}
+
+#[derive(Clone, Copy)]
+struct Keep;
+
+impl<A> Post<A> for Keep {
+    #[inline(always)]
+    fn post(self, product: A) -> A {
+        product
     }
-    terms.pieces(|element, term, len| {
-        let rows = x[element * lanes..(element + len) * lanes].chunks_exact(lanes);
-        let weights = w[term * T..(term + len) * T].chunks_exact(T);
-        for (row, weights) in rows.zip(weights) {
-            let row = &row[first..first + CHUNK];
-            for t in 0..T {
-                let weight: A = weights[t].lane();
-                for l in 0..CHUNK {
-                    sums[t][l] = sums[t][l].plus(product(row[l].lane::<A>().times(weight)));
-                }
+}
+
+#[derive(Clone, Copy)]
+struct Shift<A> {
+    half: A,
+    drop: u32,
+}
+
+impl<A: Lane> Post<A> for Shift<A> {
+    #[inline(always)]
+    fn post(self, product: A) -> A {
+        product.plus(self.half).right(self.drop)
+    }
+}
+
+#[inline(always)]
+fn sum<S: Stored, W: Stored, A: Lane, const T: usize>(
+    terms: Terms<'_>,
+    x: &[S],
+    w: &[W],
+    acc: &mut [A],
+    post: impl Post<A>,
+) {
+    let lanes = acc.len() / T;
+    for run in terms.runs {
+        let (pixel, position, n) = (run.pixel as usize, run.position as usize, run.n as usize);
+        // All channels of neighbouring pixels lie side by side; those of a group do not.
+        let (pieces, len) =
+            if terms.group == terms.channels { (1, n * terms.channels) } else { (n, terms.group) };
+        for i in 0..pieces {
+            let element = (pixel + i) * terms.channels + terms.first;
+            let term = (position + i) * terms.group;
+            let (x, w) = (&x[element * lanes..(element + len) * lanes], &w[term * T..(term + len) * T]);
+            let whole = len / PASS * PASS;
+            for (x, w) in x.chunks_exact(PASS * lanes).zip(w.chunks_exact(PASS * T)) {
+                add::<S, W, A, T, PASS>(x, w, acc, post);
+            }
+            for (x, w) in x.chunks_exact(lanes).zip(w.chunks_exact(T)).skip(whole) {
+                add::<S, W, A, T, 1>(x, w, acc, post);
             }
         }
-    });
-    for t in 0..T {
-        acc[t * lanes + first..][..CHUNK].copy_from_slice(&sums[t]);
+    }
+}
+
+/// Adds `K` terms to the sums of `T` outputs: `acc[t][lane] += Σ post(x[k][lane] × w[k][t])`. The loop over
+/// lanes is innermost, and several terms a pass keep it from waiting for loads and stores of the sums.
+#[inline(always)]
+fn add<S: Stored, W: Stored, A: Lane, const T: usize, const K: usize>(
+    x: &[S],
+    w: &[W],
+    acc: &mut [A],
+    post: impl Post<A>,
+) {
+    let lanes = acc.len() / T;
+    let w: [[A; T]; K] = std::array::from_fn(|k| std::array::from_fn(|t| w[k * T + t].lane()));
+    let x: [&[S]; K] = std::array::from_fn(|k| &x[k * lanes..(k + 1) * lanes]);
+    let mut rows = acc.chunks_exact_mut(lanes);
+    let acc: [&mut [A]; T] = std::array::from_fn(|_| &mut rows.next().unwrap_or_default()[..lanes]);
+    for l in 0..lanes {
+        for t in 0..T {
+            let mut sum = acc[t][l];
+            for k in 0..K {
+                sum = sum.plus(post.post(x[k][l].lane::<A>().times(w[k][t])));
+            }
+            acc[t][l] = sum;
+        }
     }
 }
