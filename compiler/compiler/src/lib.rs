@@ -3,6 +3,7 @@
 //! [`onnx::import`] reads a model into the graph IR; [`passes::normalise`] fixes every shape, folds what is constant and
 //! leaves only operators that can be lowered; [`reference::eval`] runs any graph in float.
 
+pub mod config;
 pub mod diagnostic;
 pub mod driver;
 pub mod hls;
