@@ -1,89 +1,135 @@
-//! One model in ONNX Runtime.
+//! A model loaded into ONNX Runtime.
 
-use std::{borrow::Cow, path::Path, sync::Mutex};
-
-use half::f16;
-use hs_runtime::{Data, Dtype, Executable, RunError, Tensor, TensorInfo};
-use ort::{
-    environment::Environment,
-    session::{SessionInputValue, builder::GraphOptimizationLevel},
-    value::{DynValue, Outlet, TensorElementType, ValueType},
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
 };
 
-const BACKEND: &str = "onnxruntime";
+use hs_runtime::{Data, Dtype, Executable, RunError, Tensor, TensorInfo};
 
-/// A loaded model.
-#[derive(Debug)]
+use crate::{NAME, library::Library, values};
+
+/// Rows that run together where the model leaves the batch open.
+const ROWS: usize = 256;
+
+/// A session. Runs take turns: ONNX Runtime uses all threads for one.
 pub(crate) struct Session {
     name: String,
+    session: Mutex<ort::session::Session>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
-    /// Rows of one call. ONNX Runtime's kernels may round differently for other numbers of rows, so it is one
-    /// where the model leaves it open.
-    batch: usize,
-    session: Mutex<ort::session::Session>,
+    /// The batch that the model insists on.
+    batch: Option<usize>,
 }
 
 impl Session {
-    /// Loads the model at `path`.
-    pub(crate) fn load(environment: &Environment, path: &Path, name: &str) -> Result<Self, String> {
-        let text = |e: ort::Error| e.to_string();
-        // The optimiser fuses quantised operators into integer kernels that give other values than the model's own
-        // operators, and this backend is the reference of what the model means.
-        let session = ort::session::Session::builder(environment)
-            .and_then(|b| Ok(b.with_optimization_level(GraphOptimizationLevel::Disable)?))
-            .and_then(|b| Ok(b.with_intra_threads(1)?))
-            .and_then(|mut b| b.commit_from_file(path))
-            .map_err(text)?;
-        let infos =
-            |outlets: &[Outlet], what| outlets.iter().map(|o| info(o, what)).collect::<Result<Vec<_>, _>>();
-        let (inputs, outputs) = (infos(session.inputs(), "input")?, infos(session.outputs(), "output")?);
+    /// Loads a file; external data is read from its folder.
+    pub(crate) fn load(library: &Library, name: &str, path: &Path) -> Result<Self, String> {
+        let fail = |e: ort::Error| format!("ONNX Runtime refuses {}: {e}", path.display());
+        let mut builder = ort::session::Session::builder(&library.environment).map_err(fail)?;
+        let session = builder.commit_from_file(path).map_err(fail)?;
         let mut batch = None;
-        for (info, rows) in &inputs {
-            if let Some(rows) = rows
-                && *batch.get_or_insert(*rows) != *rows
-            {
-                return Err(format!("input '{}' has {rows} rows, another input has not", info.name));
-            }
+        let mut side = |ports: &[ort::value::Outlet], inputs: bool| -> Result<Vec<TensorInfo>, String> {
+            let info = |port: &ort::value::Outlet| {
+                let (dtype, shape) =
+                    values::port(port.dtype()).map_err(|e| format!("'{}': {e}", port.name()))?;
+                let Some((first, shape)) = shape.split_first() else {
+                    return Err(format!("'{}' is a scalar: it has no batch axis", port.name()));
+                };
+                if inputs {
+                    batch = batch.or(*first);
+                }
+                Ok(TensorInfo { name: port.name().to_owned(), dtype, shape: shape.to_vec() })
+            };
+            ports.iter().map(info).collect()
+        };
+        let inputs = side(session.inputs(), true)?;
+        let outputs = side(session.outputs(), false)?;
+        if batch == Some(0) {
+            return Err("the model has a batch of no rows".to_owned());
         }
-        let strip =
-            |infos: Vec<(TensorInfo, Option<usize>)>| infos.into_iter().map(|(info, _)| info).collect();
-        Ok(Self {
-            name: name.to_owned(),
-            inputs: strip(inputs),
-            outputs: strip(outputs),
-            batch: batch.unwrap_or(1).max(1),
-            session: Mutex::new(session),
-        })
+        Ok(Self { name: name.to_owned(), session: Mutex::new(session), inputs, outputs, batch })
     }
 
-    fn check(&self, inputs: &[Tensor]) -> Result<usize, RunError> {
+    fn check(&self, inputs: &[Tensor]) -> Result<(usize, Vec<Tensor>), RunError> {
         if inputs.len() != self.inputs.len() {
             let expected = self.inputs.iter().map(|i| i.name.clone()).collect();
             return Err(RunError::Inputs { expected, found: inputs.len() });
         }
         let mut rows = None;
+        let mut converted = Vec::with_capacity(inputs.len());
         for (info, tensor) in self.inputs.iter().zip(inputs) {
-            let fits = |(n, d): (&usize, &Option<usize>)| d.is_none_or(|d| d == *n);
-            let shape = tensor.shape().get(1..).unwrap_or_default();
-            if tensor.shape().is_empty()
-                || shape.len() != info.shape.len()
-                || !shape.iter().zip(&info.shape).all(fits)
-            {
-                let expected = info.shape.iter().zip(shape.iter().chain(std::iter::repeat(&0)));
+            let fits = tensor.shape().split_first().filter(|(_, shape)| {
+                shape.len() == info.shape.len()
+                    && info
+                        .shape
+                        .iter()
+                        .zip(*shape)
+                        .all(|(want, found)| want.is_none_or(|want| want == *found))
+            });
+            let Some((found, _)) = fits else {
                 return Err(RunError::Shape {
                     input: info.name.clone(),
                     found: tensor.shape().to_vec(),
-                    expected: expected.map(|(d, n)| d.unwrap_or(*n)).collect(),
+                    expected: info.shape.iter().map(|d| d.unwrap_or(0)).collect(),
                 });
+            };
+            let expected = *rows.get_or_insert(*found);
+            if *found != expected {
+                return Err(RunError::Rows { input: info.name.clone(), found: *found, expected });
             }
-            let expected = *rows.get_or_insert(tensor.rows());
-            if tensor.rows() != expected {
-                return Err(RunError::Rows { input: info.name.clone(), found: tensor.rows(), expected });
-            }
+            converted.push(values::convert(tensor, info.dtype).ok_or_else(|| RunError::Dtype {
+                input: info.name.clone(),
+                found: tensor.dtype(),
+                expected: info.dtype.name().to_owned(),
+            })?);
         }
-        Ok(rows.unwrap_or(0))
+        Ok((rows.unwrap_or(0), converted))
     }
+
+    /// Runs rows that are as many as the model takes.
+    fn once(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+        let values = inputs.into_iter().map(values::value).collect::<ort::Result<Vec<_>>>();
+        let values = values.map_err(|e| e.to_string())?;
+        let named: Vec<_> = self.inputs.iter().map(|i| i.name.as_str()).zip(values).collect();
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = session.run(named).map_err(|e| e.to_string())?;
+        let output = |info: &TensorInfo| {
+            let value = results.get(&info.name).ok_or_else(|| format!("no output '{}'", info.name))?;
+            values::tensor(value)
+        };
+        self.outputs.iter().map(output).collect()
+    }
+}
+
+/// Rows `range` of a tensor, followed by zero rows up to `n`.
+fn rows(tensor: &Tensor, range: std::ops::Range<usize>, n: usize) -> Tensor {
+    let part = tensor.slice_rows(range);
+    if part.rows() == n {
+        return part;
+    }
+    let mut shape = part.shape().to_vec();
+    shape[0] = n;
+    let mut bytes = Vec::new();
+    part.data().to_le_bytes(&mut bytes);
+    bytes.resize(shape.iter().product::<usize>() * part.dtype().bytes(), 0);
+    Tensor::new(shape, Data::from_le_bytes(part.dtype(), &bytes)).expect("as many bytes as the shape needs")
+}
+
+/// The tensors one after the other, the first `n` rows of them.
+fn join(parts: &[Tensor], n: usize, empty: (Dtype, Vec<usize>)) -> Result<Tensor, String> {
+    let (dtype, row) = parts.first().map_or(empty, |p| (p.dtype(), p.shape()[1..].to_vec()));
+    let len = row.iter().product::<usize>() * dtype.bytes() * n;
+    let mut bytes = Vec::with_capacity(len);
+    for part in parts {
+        if part.shape()[1..] != row {
+            return Err(format!("rows of shape {row:?} and of {:?}", &part.shape()[1..]));
+        }
+        part.data().to_le_bytes(&mut bytes);
+    }
+    bytes.truncate(len);
+    let shape: Vec<usize> = [n].into_iter().chain(row).collect();
+    Tensor::new(shape, Data::from_le_bytes(dtype, &bytes)).map_err(|e| e.to_string())
 }
 
 impl Executable for Session {
@@ -99,145 +145,28 @@ impl Executable for Session {
         &self.outputs
     }
 
-    /// Inputs are cast to the element types that the model declares.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        let failed = |message: String| RunError::Backend { backend: BACKEND, message };
-        let rows = self.check(inputs)?;
-        let mut session = self.session.lock().map_err(|_| failed("an earlier call panicked".to_owned()))?;
-        let mut all: Vec<Option<Growing>> = self.outputs.iter().map(|_| None).collect();
-        // A model run on no rows still has outputs: one padded call tells their shapes.
-        for first in (0..rows.max(1)).step_by(self.batch) {
-            let count = self.batch.min(rows - first);
-            let values = self
-                .inputs
-                .iter()
-                .zip(inputs)
-                .map(|(info, tensor)| {
-                    let part = padded(&tensor.slice_rows(first..first + count), self.batch);
-                    Ok((Cow::from(info.name.clone()), SessionInputValue::from(value(&part, info.dtype)?)))
-                })
-                .collect::<ort::Result<Vec<_>>>()
-                .map_err(|e| failed(e.to_string()))?;
-            let outputs = session.run(values).map_err(|e| failed(e.to_string()))?;
-            for (info, all) in self.outputs.iter().zip(&mut all) {
-                let found =
-                    outputs.get(&info.name).ok_or_else(|| failed(format!("no output '{}'", info.name)))?;
-                let tensor = tensor(found, info).map_err(failed)?;
-                if tensor.shape().first() != Some(&self.batch) {
-                    let shape = tensor.shape();
-                    return Err(failed(format!(
-                        "output '{}' has shape {shape:?} for {} rows: its first axis does not count rows",
-                        info.name, self.batch
-                    )));
+        let (n, inputs) = self.check(inputs)?;
+        let fail = |message: String| RunError::Backend { backend: NAME, message };
+        let mut parts: Vec<Vec<Tensor>> = vec![Vec::new(); self.outputs.len()];
+        let step = self.batch.unwrap_or(ROWS);
+        for first in (0..n).step_by(step) {
+            let range = first..n.min(first + step);
+            let batch = self.batch.unwrap_or(range.len());
+            let results =
+                self.once(inputs.iter().map(|t| rows(t, range.clone(), batch)).collect()).map_err(fail)?;
+            for ((result, info), parts) in results.into_iter().zip(&self.outputs).zip(&mut parts) {
+                if result.shape().first() != Some(&batch) {
+                    let shape = result.shape();
+                    return Err(fail(format!("output '{}' of {batch} rows has shape {shape:?}", info.name)));
                 }
-                all.get_or_insert_with(|| Growing::new(&tensor)).push(&tensor.slice_rows(0..count));
+                parts.push(result);
             }
         }
-        all.into_iter().flatten().map(|g| g.finish(rows).map_err(|e| failed(e.to_string()))).collect()
+        let outputs = parts.iter().zip(&self.outputs).map(|(parts, info)| {
+            let shape = info.shape.iter().map(|d| d.unwrap_or(0)).collect();
+            join(parts, n, (info.dtype, shape)).map_err(fail)
+        });
+        outputs.collect()
     }
-}
-
-/// Rows collected so far.
-struct Growing {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Growing {
-    fn new(like: &Tensor) -> Self {
-        Self { dtype: like.dtype(), shape: like.shape().to_vec(), bytes: Vec::new() }
-    }
-
-    fn push(&mut self, rows: &Tensor) {
-        rows.data().to_le_bytes(&mut self.bytes);
-    }
-
-    fn finish(mut self, rows: usize) -> Result<Tensor, hs_runtime::TensorError> {
-        self.shape[0] = rows;
-        Tensor::new(self.shape, Data::from_le_bytes(self.dtype, &self.bytes))
-    }
-}
-
-/// `tensor` with zero rows up to `batch`.
-fn padded(tensor: &Tensor, batch: usize) -> Tensor {
-    if tensor.rows() == batch {
-        return tensor.clone();
-    }
-    let mut shape = tensor.shape().to_vec();
-    shape[0] = batch;
-    let mut bytes = Vec::new();
-    tensor.data().to_le_bytes(&mut bytes);
-    bytes.resize(tensor.row_len() * batch * tensor.dtype().bytes(), 0);
-    Tensor::new(shape, Data::from_le_bytes(tensor.dtype(), &bytes)).expect("as many bytes as the shape has")
-}
-
-macro_rules! elements {
-    ($($element:ident $dtype:ident $t:ty, $convert:expr;)*) => {
-        fn dtype(ty: TensorElementType) -> Option<Dtype> {
-            match ty {
-                $(TensorElementType::$element => Some(Dtype::$dtype),)*
-                _ => None,
-            }
-        }
-
-        /// A tensor of ONNX Runtime's with the same values, cast to `to`.
-        fn value(tensor: &Tensor, to: Dtype) -> ort::Result<DynValue> {
-            match to {
-                $(Dtype::$dtype => {
-                    let data: Vec<$t> = match tensor.as_slice::<$t>() {
-                        Some(same) => same.to_vec(),
-                        None => tensor.to_f64().into_iter().map($convert).collect(),
-                    };
-                    Ok(ort::value::Tensor::from_array((tensor.shape().to_vec(), data))?.into_dyn())
-                })*
-            }
-        }
-
-        fn tensor(value: &DynValue, info: &TensorInfo) -> Result<Tensor, String> {
-            match info.dtype {
-                $(Dtype::$dtype => {
-                    let (shape, data) = value.try_extract_tensor::<$t>().map_err(|e| e.to_string())?;
-                    let shape: Vec<usize> = shape.iter().map(|d| usize::try_from(*d).unwrap_or(0)).collect();
-                    Tensor::of(shape, data.to_vec()).map_err(|e| e.to_string())
-                })*
-            }
-        }
-    };
-}
-
-elements! {
-    Bool Bool bool, |v| v != 0.0;
-    Int8 I8 i8, |v| v as i8;
-    Int16 I16 i16, |v| v as i16;
-    Int32 I32 i32, |v| v as i32;
-    Int64 I64 i64, |v| v as i64;
-    Uint8 U8 u8, |v| v as u8;
-    Uint16 U16 u16, |v| v as u16;
-    Uint32 U32 u32, |v| v as u32;
-    Uint64 U64 u64, |v| v as u64;
-    Float16 F16 f16, f16::from_f64;
-    Float32 F32 f32, |v| v as f32;
-    Float64 F64 f64, |v| v;
-}
-
-/// What the trait says of an input or output, and its rows where the model fixes them.
-fn info(outlet: &Outlet, what: &str) -> Result<(TensorInfo, Option<usize>), String> {
-    let name = outlet.name().to_owned();
-    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        return Err(format!(
-            "{what} '{name}' is no tensor; export the model without it (skl2onnx: zipmap=False)"
-        ));
-    };
-    let Some(dtype) = dtype(*ty) else {
-        return Err(format!("{what} '{name}' has elements of {ty:?}, which are not supported"));
-    };
-    let mut dims = shape.iter().map(|d| usize::try_from(*d).ok());
-    // An output of unknown rank is taken as it comes; an input must count rows.
-    let rows = match dims.next() {
-        Some(rows) => rows,
-        None if what == "output" => None,
-        None => return Err(format!("{what} '{name}' is a scalar: it has no axis for rows")),
-    };
-    Ok((TensorInfo { name, dtype, shape: dims.collect() }, rows))
 }
