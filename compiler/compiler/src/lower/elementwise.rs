@@ -1,7 +1,7 @@
 //! Elementwise ops: affine, two operands, tables, casts.
 
 use hs_fixed::{Format, Type};
-use hs_hw::{Act, BinaryOp, Codes, Op, ValueId as HwId};
+use hs_hw::{Act, Codes, Op, ValueId as HwId};
 use hs_ir::{Tensor, ValueId};
 
 use super::{
@@ -12,6 +12,9 @@ use super::{
     types::{Part, plain},
 };
 use crate::{diagnostic::Diagnostic, ops::Activation};
+
+/// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
+pub(super) const FUNCTION_FRAC: i32 = 14;
 
 /// x × scale + bias with real constants, each of an ONNX shape that broadcasts to the input's.
 pub struct FloatAffine<'a> {
@@ -59,48 +62,6 @@ impl Lowerer<'_> {
         let op = Op::Affine { scale, bias, act: Act::None };
         let exact = Exact { name: name.to_owned(), op, inputs: vec![input.hw], shape };
         let like = input.clone();
-        self.finish(exact, v, |hw| like.with(hw))
-    }
-
-    /// Pushes an op of two tensors of the same ONNX shape, either of them constant.
-    pub fn binary(
-        &mut self,
-        name: &str,
-        op: BinaryOp,
-        (a, b): (ValueId, ValueId),
-        v: ValueId,
-    ) -> Result<(), Diagnostic> {
-        let (left, right) = (self.graph.constant(a).is_some(), self.graph.constant(b).is_some());
-        let (hw_a, hw_b, like) = match (left, right) {
-            (false, true) => {
-                let val = self.plain(&self.val(a)?)?;
-                (val.hw, self.constant_node(&format!("{name}/constant"), b, &val)?, val)
-            }
-            (true, false) => {
-                let val = self.plain(&self.val(b)?)?;
-                (self.constant_node(&format!("{name}/constant"), a, &val)?, val.hw, val)
-            }
-            _ => {
-                let (val, other) = (self.val(a)?, self.val(b)?);
-                if val.shape != other.shape {
-                    return Err(Diagnostic::error(format!(
-                        "its operands have the shapes {:?} and {:?}; broadcasting one activation over another is not \
-                         supported",
-                        val.shape, other.shape
-                    ))
-                    .help("expand the smaller operand in the model, or make it a constant"));
-                }
-                let val = self.plain(&val)?;
-                let hw = self.demand(&other, &val.perm)?;
-                (val.hw, hw, val)
-            }
-        };
-        if self.hls4ml() {
-            return self.hls4ml_binary(name, op, (hw_a, hw_b), &like, v);
-        }
-        let shape = self.node(like.hw).shape.clone();
-        let op = Op::Binary { op, act: Act::None };
-        let exact = Exact { name: name.to_owned(), op, inputs: vec![hw_a, hw_b], shape };
         self.finish(exact, v, |hw| like.with(hw))
     }
 
@@ -197,6 +158,7 @@ impl Lowerer<'_> {
         let at = |c: i128| f(c as f64 * 2f64.powi(-x.frac));
         let (lo, hi) = (at(x.lo).min(at(x.hi)), at(x.lo).max(at(x.hi)));
         let reach = hs_fixed::Interval::new(if lo < 0.0 { -1 } else { 0 }, hi.ceil().max(1.0) as i128, 0);
+        let reach = reach.refine(FUNCTION_FRAC).ok_or_else(|| super::too_wide("the table"))?;
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;
         let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;
@@ -243,6 +205,6 @@ impl Lowerer<'_> {
 }
 
 /// One bit for 0 and 1.
-fn bit() -> Result<Format, Diagnostic> {
+pub(super) fn bit() -> Result<Format, Diagnostic> {
     Format::new(false, 1, 1).map_err(|e| Diagnostic::error(e.to_string()))
 }

@@ -67,12 +67,23 @@ impl Lowerer<'_> {
         activation: Activation,
         v: ValueId,
     ) -> Result<(), Diagnostic> {
-        let mut tail = self.tail_quantiser(v)?;
-        tail.activation = Some(activation);
         let shape = self.node(input.hw).shape.clone();
         let exact =
             Exact { name: name.to_owned(), op: Op::Requant(Act::None), inputs: vec![input.hw], shape };
-        self.finish_with(exact, tail, |hw| input.with(hw))
+        self.finish_as(exact, activation, v, |hw| input.with(hw))
+    }
+
+    /// Pushes `exact` with an activation of its own and the quantiser that alone reads `v`.
+    pub fn finish_as(
+        &mut self,
+        exact: Exact,
+        activation: Activation,
+        v: ValueId,
+        like: impl FnOnce(HwId) -> Val,
+    ) -> Result<(), Diagnostic> {
+        let mut tail = self.tail_quantiser(v)?;
+        tail.activation = Some(activation);
+        self.finish_with(exact, tail, like)
     }
 
     /// Type of `v` and the value that has it: a quantiser that alone reads `v` decides and is absorbed.
@@ -122,9 +133,11 @@ impl Lowerer<'_> {
             .exact_format(&formats)
             .ok_or_else(|| Diagnostic::error("no exact value"))?
             .map_err(|_| too_wide("the exact result"))?;
+        // The layout of the result, whose node is yet to come.
+        let val = like(HwId(0));
         let act = match &tail.activation {
             None => Act::None,
-            Some(a) => self.act(a, format)?,
+            Some(a) => self.act(a, format, &val, shape.last().copied().unwrap_or(1))?,
         };
         set_act(&mut op, act.clone());
         let probe = hs_hw::Node {
@@ -169,17 +182,28 @@ impl Lowerer<'_> {
         }
         let hw = self.push(&name, op, inputs, shape, ty)?;
         self.note(hw, rounding, saturation, None);
-        self.bind(tail.output, like(hw));
+        self.bind(tail.output, val.with(hw));
         Ok(())
     }
 
-    pub(crate) fn act(&self, a: &Activation, format: Format) -> Result<Act, Diagnostic> {
+    /// The function `a` of an exact value of format `format` laid out as `val`, in rows of `channels`.
+    pub(crate) fn act(
+        &self,
+        a: &Activation,
+        format: Format,
+        val: &Val,
+        channels: usize,
+    ) -> Result<Act, Diagnostic> {
         Ok(match a {
             Activation::Identity => Act::None,
             Activation::Relu => Act::RELU,
             Activation::Leaky(alpha) => {
                 let slope = constants::codes("slope", &[*alpha], self.derived_choice())?;
                 Act::Slope(slope)
+            }
+            Activation::Slopes(slopes) => {
+                let spread = self.spread_over(slopes, val, channels)?;
+                Act::Slope(constants::codes("slope", &spread, self.derived_choice())?)
             }
             Activation::Clip { lo, hi } => {
                 let grid = Type::new(format, Rounding::RndConv, Overflow::Sat);

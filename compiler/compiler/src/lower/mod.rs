@@ -7,6 +7,7 @@
 //! Invariants: weights and biases are rounded once, here; accumulators are exact; each value is cast once, after
 //! the activation where that can be. The Program does not depend on anything but graph and [`LowerOptions`].
 
+pub mod composite;
 pub mod constants;
 pub mod dot;
 pub mod elementwise;
@@ -197,8 +198,8 @@ impl<'a> Lowerer<'a> {
         for v in &graph.outputs {
             is_output[v.index()] = true;
         }
-        let quantised =
-            graph.nodes.iter().any(|n| n.op == "Quant") || graph.values.iter().any(|v| v.grid.is_some());
+        let quantised = graph.nodes.iter().any(|n| n.op == "Quant" || n.op == "BipolarQuant")
+            || graph.values.iter().any(|v| v.grid.is_some());
         Self {
             graph,
             options,

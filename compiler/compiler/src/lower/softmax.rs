@@ -6,6 +6,7 @@ use hs_ir::ValueId;
 
 use super::{
     Cost, Lowerer, TableNote,
+    elementwise::FUNCTION_FRAC,
     layout::Val,
     table::{self, Function},
     too_wide,
@@ -29,7 +30,7 @@ impl Lowerer<'_> {
         let hw = self.demand(input, &perm)?;
         let (x, range) = (self.node(hw).format(), self.range(hw));
         let (shape, n) = (self.node(hw).shape.clone(), self.node(hw).channels());
-        let unit = Interval::new(0, 1, 0);
+        let unit = Interval::new(0, 1 << FUNCTION_FRAC, FUNCTION_FRAC);
         let ty = self.result_type(v, unit)?;
         let frac = (ty.format.frac() + GUARD).clamp(8, MAX_FRAC);
 

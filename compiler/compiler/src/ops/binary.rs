@@ -13,8 +13,6 @@ pub const OPS: &[OpDef] = &[
     OpDef::new("Sub", infer, eval, lower),
     OpDef::new("Mul", infer, eval, lower),
     OpDef::rewritten("Div", infer, eval),
-    OpDef::new("Min", infer, eval, lower),
-    OpDef::new("Max", infer, eval, lower),
     OpDef::fold_only("Equal", infer, eval),
 ];
 
@@ -29,10 +27,6 @@ pub enum BinaryKind {
     Mul,
     /// The first over the second; of integers, rounded to zero.
     Div,
-    /// The smaller.
-    Min,
-    /// The larger.
-    Max,
     /// Whether they are equal.
     Equal,
 }
@@ -54,8 +48,6 @@ impl Binary {
             "Sub" => BinaryKind::Sub,
             "Mul" => BinaryKind::Mul,
             "Div" => BinaryKind::Div,
-            "Min" => BinaryKind::Min,
-            "Max" => BinaryKind::Max,
             "Equal" => BinaryKind::Equal,
             other => return Err(call.error(format!("'{other}' is no operator on two tensors"))),
         };
@@ -84,8 +76,6 @@ impl BinaryKind {
             Self::Sub => a - b,
             Self::Mul => a * b,
             Self::Div => a / b,
-            Self::Min => a.min(b),
-            Self::Max => a.max(b),
             Self::Equal => f64::from(u8::from(a == b)),
         }
     }
@@ -96,8 +86,6 @@ impl BinaryKind {
             Self::Sub => a.checked_sub(b),
             Self::Mul => a.checked_mul(b),
             Self::Div => a.checked_div(b),
-            Self::Min => Some(a.min(b)),
-            Self::Max => Some(a.max(b)),
             Self::Equal => Some(i64::from(a == b)),
         }
     }
@@ -135,8 +123,6 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         BinaryKind::Add => BinaryOp::Add,
         BinaryKind::Sub => BinaryOp::Sub,
         BinaryKind::Mul => BinaryOp::Mul,
-        BinaryKind::Min => BinaryOp::Min,
-        BinaryKind::Max => BinaryOp::Max,
         BinaryKind::Div | BinaryKind::Equal => {
             return Err(
                 call.error("its operands are both computed from the model's inputs; one must be constant")
@@ -147,5 +133,5 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         (Some(a), Some(b)) => (a, b),
         _ => return Err(call.error("lacks an input")),
     };
-    lw.binary(&call.node.name, op, (a, b), lw.result(call)?)
+    lw.combine(&call.node.name, op, &[a, b], lw.result(call)?)
 }

@@ -17,21 +17,25 @@ mod layout;
 pub mod affine;
 pub mod batch_norm;
 pub mod binary;
+pub mod bipolar_quant;
 pub mod cast;
 pub mod clip;
 pub mod concat;
 pub mod constant;
 pub mod conv;
 pub mod dense;
+pub mod elu;
 pub mod expand;
 pub mod gather;
 pub mod gemm;
 pub mod global_pool;
+pub mod hard_sigmoid;
 pub mod identity;
 pub mod leaky_relu;
 pub mod matmul;
 pub mod pad;
 pub mod pool;
+pub mod prelu;
 pub mod quant;
 pub mod range;
 pub mod reduce;
@@ -40,8 +44,10 @@ pub mod select;
 pub mod shape;
 pub mod slice;
 pub mod softmax;
+pub mod thresholded_relu;
 pub mod transpose;
 pub mod unary;
+pub mod variadic;
 pub mod window;
 
 pub use call::{Arg, Call};
@@ -86,7 +92,7 @@ pub type EvalFn = fn(&Call<'_>) -> Result<Vec<Tensor>, Diagnostic>;
 pub type LowerFn = fn(&mut Lowerer<'_>, &Call<'_>) -> Result<(), Diagnostic>;
 
 /// An exact function that one hardware op applies before its only cast.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Activation {
     /// Nothing.
     Identity,
@@ -94,6 +100,8 @@ pub enum Activation {
     Relu,
     /// `x` where it is not negative, elsewhere `x` times this.
     Leaky(f64),
+    /// The same with slopes of their own: a tensor that broadcasts to `x`.
+    Slopes(Tensor),
     /// Bounds.
     Clip {
         /// Lower bound.
@@ -156,21 +164,25 @@ pub static REGISTRY: &[&[OpDef]] = &[
     affine::OPS,
     batch_norm::OPS,
     binary::OPS,
+    bipolar_quant::OPS,
     cast::OPS,
     clip::OPS,
     concat::OPS,
     constant::OPS,
     conv::OPS,
     dense::OPS,
+    elu::OPS,
     expand::OPS,
     gather::OPS,
     gemm::OPS,
     global_pool::OPS,
+    hard_sigmoid::OPS,
     identity::OPS,
     leaky_relu::OPS,
     matmul::OPS,
     pad::OPS,
     pool::OPS,
+    prelu::OPS,
     quant::OPS,
     range::OPS,
     reduce::OPS,
@@ -179,8 +191,10 @@ pub static REGISTRY: &[&[OpDef]] = &[
     shape::OPS,
     slice::OPS,
     softmax::OPS,
+    thresholded_relu::OPS,
     transpose::OPS,
     unary::OPS,
+    variadic::OPS,
 ];
 
 /// The operator of a node, when it is supported.
@@ -207,6 +221,7 @@ pub(crate) fn activation(graph: &hs_ir::Graph, node: &Node) -> Result<Option<Act
         "Relu" => Some(Activation::Relu),
         "LeakyRelu" => Some(leaky_relu::activation(&call)?),
         "Clip" => Some(clip::activation(&call)?),
+        "PRelu" => Some(prelu::activation(&call)?),
         _ => None,
     })
 }
@@ -225,10 +240,7 @@ pub fn unsupported(node: &Node) -> Diagnostic {
         | "QGemm"
         | "DynamicQuantizeLinear"
         | "MatMulInteger"
-        | "ConvInteger" => {
-            "export the float model, or one quantised in QONNX form with power-of-two scales (brevitas: \
-             export_qonnx)"
-        }
+        | "ConvInteger" => "export the float model, or one quantised in QONNX form (brevitas: export_qonnx)",
         "If" | "Loop" | "Scan" => {
             "control flow cannot be compiled: export with fixed control flow (torch: dynamo=True)"
         }
@@ -236,7 +248,7 @@ pub fn unsupported(node: &Node) -> Diagnostic {
             "recurrent layers cannot be compiled yet: unroll the layer before the export"
         }
         _ if !node.domain.is_empty() => {
-            "only ONNX's own operators and QONNX's Quant are read: export with standard operators"
+            "only ONNX's own operators and QONNX's Quant and BipolarQuant are read: export with standard operators"
         }
         _ => {
             "express the layer with supported operators, or cut the model there with onnx.utils.extract_model and \

@@ -1,16 +1,18 @@
-//! `ReduceProd`, `ReduceSum`, `ReduceMin` and `ReduceMax`, for shape arithmetic.
+//! Reductions over axes. Means and maxima lower to pools; the others serve shape arithmetic.
 
 use hs_ir::TensorData;
 
-use super::{Call, Inferred, OpDef, strides};
+use super::{Call, Inferred, OpDef, strides, window::Window};
 use crate::diagnostic::Diagnostic;
+use crate::lower::{Lowerer, pool::FloatPool};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
     OpDef::fold_only("ReduceProd", infer, eval),
     OpDef::fold_only("ReduceSum", infer, eval),
     OpDef::fold_only("ReduceMin", infer, eval),
-    OpDef::fold_only("ReduceMax", infer, eval),
+    OpDef::new("ReduceMax", infer, eval, lower),
+    OpDef::new("ReduceMean", infer, eval, lower),
 ];
 
 /// A reduction over some axes.
@@ -31,6 +33,9 @@ impl Reduce {
             None if call.flag("noop_with_empty_axes", false)? => Vec::new(),
             None => (0..rank).collect(),
         };
+        if call.node.op == "ReduceMean" {
+            call.float_arg(0)?;
+        }
         Ok(Self { axes, keep: call.flag("keepdims", true)? })
     }
 
@@ -87,7 +92,7 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     }
     let (first, apply): (f64, fn(f64, f64) -> f64) = match op {
         "ReduceProd" => (1.0, |a, b| a * b),
-        "ReduceSum" => (0.0, |a, b| a + b),
+        "ReduceSum" | "ReduceMean" => (0.0, |a, b| a + b),
         "ReduceMin" => (f64::INFINITY, f64::min),
         _ => (f64::NEG_INFINITY, f64::max),
     };
@@ -96,5 +101,42 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
         let slot = &mut out[target(place)];
         *slot = apply(*slot, v);
     }
-    call.float_result(shape, out.into_iter().map(|x| x as f32).collect())
+    let by = if op == "ReduceMean" { (x.shape.iter().product::<usize>() / count.max(1)) as f64 } else { 1.0 };
+    call.float_result(shape, out.into_iter().map(|x| (x / by) as f32).collect())
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let reduce = Reduce::parse(call)?;
+    let (input, out) = (lw.input_val(call, 0)?, lw.result(call)?);
+    let skip = call.arg(0)?.shape.len() - input.shape.len();
+    if reduce.axes.iter().any(|a| *a < skip) {
+        let help = "state the axes of the features, without axis 0";
+        return Err(call.error("reduces axis 0, the batch").help(help));
+    }
+    let axes: Vec<usize> = reduce.axes.iter().map(|a| a - skip).collect();
+    if axes.iter().any(|a| input.shape[*a] == 0) {
+        return Err(call.error("has nothing to reduce"));
+    }
+    // A pool over all positions: the axes that stay become the channels, the others the space.
+    let (kept, space): (Vec<usize>, Vec<usize>) = (0..input.shape.len()).partition(|a| !axes.contains(a));
+    let order: Vec<usize> = kept.iter().chain(&space).copied().collect();
+    let lengths = |axes: &[usize]| axes.iter().map(|a| input.shape[*a]).collect::<Vec<_>>();
+    let channels = lengths(&kept).iter().product();
+    let space = match lengths(&space) {
+        few if few.len() <= 2 => few,
+        many => vec![many.iter().product()],
+    };
+    let moved = lw.transposed(&input, &order)?;
+    let image = lw.reshaped(&moved, [channels].into_iter().chain(space.iter().copied()).collect());
+    let whole = |n: &usize| Window { input: *n, kernel: *n, ..Window::UNIT }.hardware();
+    let pool = FloatPool {
+        window: space.iter().map(whole).collect(),
+        average: (call.node.op == "ReduceMean").then_some(false),
+        shape: [channels].into_iter().chain(space.iter().map(|_| 1)).collect(),
+    };
+    lw.pool(&call.node.name, &image, pool, out)?;
+    let shape = lw.shape(out)?;
+    let val = lw.reshaped(&lw.val(out)?, shape);
+    lw.bind(out, val);
+    Ok(())
 }

@@ -11,6 +11,8 @@ use crate::lower::{Lowerer, hls4ml::Tabulated};
 pub const OPS: &[OpDef] = &[
     OpDef::new("Relu", infer, eval, lower),
     OpDef::new("Sigmoid", infer, eval, lower),
+    OpDef::new("Softplus", infer, eval, lower),
+    OpDef::new("Softsign", infer, eval, lower),
     OpDef::new("Tanh", infer, eval, lower),
     OpDef::fold_only("Abs", infer, eval),
     OpDef::fold_only("Ceil", infer, eval),
@@ -40,6 +42,10 @@ pub enum Unary {
     Relu,
     /// The logistic function.
     Sigmoid,
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// `x / (1 + |x|)`.
+    Softsign,
     /// The square root.
     Sqrt,
     /// The hyperbolic tangent.
@@ -59,6 +65,8 @@ impl Unary {
             "Reciprocal" => Self::Reciprocal,
             "Relu" => Self::Relu,
             "Sigmoid" => Self::Sigmoid,
+            "Softplus" => Self::Softplus,
+            "Softsign" => Self::Softsign,
             "Sqrt" => Self::Sqrt,
             "Tanh" => Self::Tanh,
             other => return Err(call.error(format!("'{other}' is no function of one element"))),
@@ -80,10 +88,17 @@ impl Unary {
             Self::Reciprocal => x.recip(),
             Self::Relu => x.max(0.0),
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Softplus => softplus(x),
+            Self::Softsign => x / (1.0 + x.abs()),
             Self::Sqrt => x.sqrt(),
             Self::Tanh => x.tanh(),
         }
     }
+}
+
+/// `ln(1 + exp(x))`, by portable code that does not overflow.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + libm::log1p(libm::exp(-x.abs()))
 }
 
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
@@ -120,6 +135,10 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         Unary::Relu => lw.activate(name, &input, Activation::Relu, out),
         Unary::Sigmoid if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Sigmoid, 1.0, out),
         Unary::Tanh if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Tanh, 1.0, out),
+        Unary::Softplus if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softplus, 1.0, out),
+        Unary::Softsign if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softsign, 1.0, out),
+        Unary::Softplus => lw.table(name, &input, ("softplus", &softplus), out),
+        Unary::Softsign => lw.table(name, &input, ("softsign", &|x| x / (1.0 + x.abs())), out),
         Unary::Sigmoid => lw.table(name, &input, ("sigmoid", &|x| 1.0 / (1.0 + libm::exp(-x))), out),
         Unary::Tanh => lw.table(name, &input, ("tanh", &libm::tanh), out),
         Unary::Abs

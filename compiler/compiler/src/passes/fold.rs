@@ -6,6 +6,7 @@ use hs_ir::{Graph, Grid, Node, Tensor, element_count};
 
 use super::PassOptions;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::ops::bipolar_quant::BipolarQuant;
 use crate::ops::quant::Quant;
 use crate::ops::reshape::Reshape;
 use crate::ops::transpose::Transpose;
@@ -126,6 +127,9 @@ fn grid(call: &Call<'_>) -> Result<Option<Grid>, Diagnostic> {
     let node = call.node;
     if node.op == "Quant" {
         return Quant::parse(call).map(|q| Some(q.grid));
+    }
+    if node.op == "BipolarQuant" {
+        return BipolarQuant::parse(call).map(|q| Some(q.grid()));
     }
     let Some(grid) = call.optional(0).and_then(|a| a.grid) else { return Ok(None) };
     let moved = |axis: Option<usize>| Some(Grid { axis, ..grid.clone() });

@@ -82,7 +82,7 @@ fn does_nothing(graph: &Graph, index: usize) -> bool {
         "Transpose" => Transpose::parse(&call).is_ok_and(|t| t.perm.iter().enumerate().all(|(i, p)| i == *p)),
         "Clip" => Clip::parse(&call).is_ok_and(|c| c.min.is_none() && c.max.is_none()),
         "Pad" => Pad::parse(&call).is_ok_and(|p| p.pads.iter().all(|pad| *pad == (0, 0))),
-        "Concat" => call.len() == 1,
+        "Concat" | "Max" | "Mean" | "Min" | "Sum" => call.len() == 1,
         _ => false,
     }
 }

@@ -17,6 +17,7 @@ mod fold;
 mod fuse;
 mod identity;
 mod padding;
+mod rescale;
 mod single;
 
 /// A rewrite of the whole graph that keeps what it computes.
@@ -59,8 +60,10 @@ pub const PIPELINE: &[Pass] = &[
     // Shapes, constants, and which operators are supported. All later passes know every shape.
     Pass { name: "fold", run: fold::run },
     Pass { name: "identity", run: identity::run },
-    Pass { name: "affine", run: affine::run },
     Pass { name: "dense", run: dense::run },
+    // Needs Dense; makes Affine.
+    Pass { name: "rescale", run: rescale::run },
+    Pass { name: "affine", run: affine::run },
     // Needs Affine and Dense.
     Pass { name: "fuse", run: fuse::run },
     Pass { name: "padding", run: padding::run },
@@ -76,7 +79,8 @@ pub const HLS4ML_PIPELINE: &[Pass] = &[
     Pass { name: "fold", run: fold::run },
     Pass { name: "identity", run: identity::run },
     Pass { name: "dense", run: dense::run },
-    // Needs Dense.
+    // Both need Dense.
+    Pass { name: "rescale", run: rescale::run },
     Pass { name: "single", run: single::run },
     Pass { name: "padding", run: padding::run },
     Pass { name: "identity", run: identity::run },

@@ -6,5 +6,6 @@ mod layouts;
 mod lowering;
 mod operators;
 mod passes;
+mod quantisers;
 mod single;
 mod support;

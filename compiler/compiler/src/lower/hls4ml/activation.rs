@@ -6,7 +6,7 @@ use hs_ir::ValueId;
 
 use super::{
     super::{Lowerer, constants, layout::Val},
-    one_bit,
+    decimal_codes, one_bit,
 };
 use crate::{diagnostic::Diagnostic, ops::Activation};
 
@@ -83,7 +83,14 @@ impl Lowerer<'_> {
             Activation::Identity => Act::None,
             Activation::Relu => Act::RELU,
             Activation::Leaky(alpha) => Act::Slope(param(alpha, layer.param)?),
-            Activation::Clip { .. } => self.act(&activation, x)?,
+            Activation::Slopes(slopes) => {
+                let ty = layer.param.map_or_else(|| self.hls4ml_default(), Ok)?;
+                Act::Slope(decimal_codes("slope", &self.spread(&slopes, input)?, ty)?)
+            }
+            Activation::Clip { .. } => {
+                let channels = self.node(input.hw).channels();
+                self.act(&activation, x, input, channels)?
+            }
         };
         let like = input.clone();
         self.hls4ml_push(name, Op::Requant(act), vec![input.hw], ty, out, |hw| like.with(hw))

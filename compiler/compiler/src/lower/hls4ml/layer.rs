@@ -124,6 +124,25 @@ impl Lowerer<'_> {
         self.hls4ml_push(name, Op::Binary { op, act: Act::None }, vec![a, b], ty, v, |hw| like.with(hw))
     }
 
+    /// Half of `sum`, the exact sum of `a` and `b`.
+    pub(crate) fn hls4ml_mean(
+        &mut self,
+        name: &str,
+        sum: HwId,
+        (a, b): (HwId, HwId),
+        like: &Val,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let layer = self.layer();
+        let (fa, fb) = (self.node(a).format(), self.node(b).format());
+        let ty = layer.result.map_or_else(|| infer::binary(BinaryOp::Add, fa, fb), Ok)?;
+        let half = Format::new(false, 1, 0).map_err(|e| Diagnostic::error(e.to_string()))?;
+        let (scale, bias) = (Codes::new(half, vec![1]), Codes::new(one_bit()?, vec![0]));
+        let like = like.clone();
+        let op = Op::Affine { scale, bias, act: Act::None };
+        self.hls4ml_push(name, op, vec![sum], ty, v, |hw| like.with(hw))
+    }
+
     /// Type of a concatenation.
     pub(crate) fn hls4ml_concat_type(&self, parts: &[HwId]) -> Result<Type, Diagnostic> {
         let formats: Vec<Format> = parts.iter().map(|p| self.node(*p).format()).collect();
@@ -155,7 +174,7 @@ impl Lowerer<'_> {
             Some(include_pad) => {
                 let ty = layer.accum.map_or_else(|| infer::average(x, n), Ok)?;
                 let global = shape[..shape.len() - 1].iter().all(|d| *d == 1)
-                    && self.current().op.starts_with("Global");
+                    && (self.current().op.starts_with("Global") || self.current().op.starts_with("Reduce"));
                 let order = if !stream || global { Order::Sequential } else { Order::Tree };
                 let accum = Accum::Stepwise { product: None, ty, order };
                 PoolKind::Average(Average { include_pad, accum, divide: Divide::TowardZero })

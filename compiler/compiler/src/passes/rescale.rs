@@ -1,0 +1,253 @@
+//! Quantisers with any scale as integers between scalings.
+//!
+//! `Quant` with a scale s and a zero point z that no fixed-point type has becomes x/s + z, a quantiser to plain integers,
+//! and (q - z)·s. Weights of `Conv` and `Dense` on such a grid become integers, with the scale (one a tensor, or one an
+//! output channel) and the bias in a scaling behind the layer. Under native arithmetic a scaling by one positive number also
+//! moves behind the layer that it feeds, so that the layer multiplies integers; what then meets is combined later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hs_ir::{Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Uses, Value, ValueId};
+
+use super::{Constants, PassOptions, affine};
+use crate::diagnostic::Diagnostics;
+use crate::lower::{Arithmetic, constants::grid_format};
+use crate::ops::quant::Quant;
+use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS};
+
+pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagnostics> {
+    let foreign = graph.values.iter().any(|v| v.grid.as_deref().is_some_and(|g| grid_format(g).is_err()))
+        || (0..graph.nodes.len()).any(|i| quantiser(graph, &graph.nodes[i]).is_some());
+    if !foreign {
+        return Ok(());
+    }
+    let native = options.arithmetic == Arithmetic::Native;
+    let mut state = State { names: Names::of_nodes(graph), constants: Constants::new(graph), native };
+    let nodes = std::mem::take(&mut graph.nodes);
+    for node in nodes {
+        state.step(graph, node);
+    }
+    if native {
+        move_scales(graph, &mut state);
+    }
+    // What could not become integers is rounded like any constant.
+    for value in &mut graph.values {
+        if value.grid.as_deref().is_some_and(|g| grid_format(g).is_err()) {
+            value.grid = None;
+        }
+    }
+    Ok(())
+}
+
+struct State {
+    names: Names,
+    constants: Constants,
+    /// Whether native arithmetic holds.
+    native: bool,
+}
+
+/// Ends the name of a layer over integers, whose scaling carries the model's name.
+const INTEGER: &str = "/integer";
+
+/// The quantiser that `node` is, when no fixed-point type has its grid.
+fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
+    if node.op != "Quant" || !QONNX_DOMAINS.contains(&node.domain.as_str()) {
+        return None;
+    }
+    let quant = Quant::parse(&Call::of(graph, node)?).ok()?;
+    grid_format(&quant.grid).is_err().then_some(quant)
+}
+
+/// Plain integers of the same width.
+fn integers(grid: &Grid) -> Grid {
+    Grid { scale: vec![1.0], axis: None, zero_point: 0.0, ..grid.clone() }
+}
+
+fn is_layer(node: &Node) -> bool {
+    node.is("Conv") || (node.domain == INTERNAL_DOMAIN && node.op == "Dense")
+}
+
+impl State {
+    fn step(&mut self, graph: &mut Graph, node: Node) {
+        if let Some(quant) = quantiser(graph, &node) {
+            self.split(graph, node, &quant.grid);
+        } else if is_layer(&node) {
+            self.integer_weights(graph, node);
+        } else {
+            graph.nodes.push(node);
+        }
+    }
+
+    /// A value like `like`, under a name of its own.
+    fn value(&mut self, graph: &mut Graph, like: ValueId, what: &str) -> ValueId {
+        let of = graph.value(like);
+        let (name, dtype, shape) = (format!("{}/{what}", of.name), of.dtype, of.shape.clone());
+        let name = self.constants.names.fresh(&name);
+        graph.add_value(Value { dtype, shape, ..Value::named(name) })
+    }
+
+    fn list(&mut self, graph: &mut Graph, name: &str, values: Vec<f64>) -> Option<ValueId> {
+        let tensor = Tensor::new(hs_ir::DType::F64, vec![values.len()], TensorData::F64(values)).ok()?;
+        Some(self.constants.add(graph, name, tensor, None))
+    }
+
+    /// Appends x × scale + bias along `axis` under the free name `name`.
+    fn scaling(
+        &mut self,
+        graph: &mut Graph,
+        name: String,
+        (x, y): (ValueId, ValueId),
+        (axis, scale, bias): (Option<usize>, Vec<f64>, Option<Vec<f64>>),
+    ) {
+        let scale = self.list(graph, &format!("{name}_scale"), scale);
+        let bias = bias.and_then(|b| self.list(graph, &format!("{name}_bias"), b));
+        let mut node = Node {
+            sources: vec![name.clone()],
+            name,
+            domain: String::new(),
+            op: String::new(),
+            attrs: Attrs::new(),
+            inputs: Vec::new(),
+            outputs: vec![Some(y)],
+        };
+        affine::become_affine(&mut node, axis, [Some(x), scale, bias]);
+        graph.nodes.push(node);
+    }
+
+    /// x/s + z, the quantiser to integers, (q - z)·s.
+    fn split(&mut self, graph: &mut Graph, mut node: Node, grid: &Grid) {
+        let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { return graph.nodes.push(node) };
+        let (scaled, integer) = (self.value(graph, y, "scaled"), self.value(graph, y, "integer"));
+        let zero = grid.zero_point;
+        let shift = |b: f64| (zero != 0.0).then(|| vec![b]);
+        let down = grid.scale.iter().map(|s| 1.0 / s).collect();
+        let name = self.names.fresh(&format!("{}/scale", node.name));
+        self.scaling(graph, name, (x, scaled), (grid.axis, down, shift(zero)));
+        let behind = self.names.fresh(&format!("{}/rescale", node.name));
+        for (slot, v) in [(1, 1.0), (2, 0.0)] {
+            let name = format!("{}_integer{slot}", node.name);
+            node.inputs[slot] = Some(self.constants.add(graph, &name, Tensor::scalar_f32(v), None));
+        }
+        (node.inputs[0], node.outputs) = (Some(scaled), vec![Some(integer)]);
+        graph.nodes.push(node);
+        let up = grid.scale.clone();
+        let back = (zero != 0.0).then(|| grid.scale.iter().map(|s| -zero * s).collect());
+        self.scaling(graph, behind, (integer, y), (grid.axis, up, back));
+    }
+
+    /// A layer whose weights lie on a grid of one scale, or one an output channel, as integers and a scaling behind.
+    fn integer_weights(&mut self, graph: &mut Graph, mut node: Node) {
+        let grid = node.input(1).and_then(|w| graph.value(w).grid.clone());
+        let fits = |g: &Grid| grid_format(g).is_err() && g.zero_point == 0.0 && g.axis.is_none_or(|a| a == 0);
+        let (Some(grid), Some(y)) = (grid.filter(|g| fits(g)), node.output(0)) else {
+            return graph.nodes.push(node);
+        };
+        let Some(weights) = node.input(1).and_then(|w| graph.constant(w)).cloned() else {
+            return graph.nodes.push(node);
+        };
+        let channels = weights.shape().first().copied().unwrap_or(1).max(1);
+        let each = (weights.len() / channels).max(1);
+        let at = |i: usize| if grid.axis.is_some() { grid.scale[i / each] } else { grid.scale[0] };
+        let data =
+            weights.to_f64().into_iter().enumerate().map(|(i, w)| (w / at(i)).round_ties_even() as f32);
+        let Ok(tensor) = Tensor::from_f32(weights.shape().to_vec(), data.collect()) else {
+            return graph.nodes.push(node);
+        };
+        let name = format!("{}_integer_weight", node.name);
+        let new = self.constants.add(graph, &name, tensor, Some(Arc::new(integers(&grid))));
+        self.layer_and_scaling(graph, &mut node, y, grid.scale.clone());
+        // The layer stands just in front of its scaling.
+        let at = graph.nodes.len() - 2;
+        graph.nodes[at].inputs[1] = Some(new);
+    }
+
+    /// Appends the layer `node` without its bias, and behind it a scaling with the bias. Under native arithmetic the scaling
+    /// takes over the layer's name, since it yields what the model calls the layer's result.
+    fn layer_and_scaling(&mut self, graph: &mut Graph, node: &mut Node, y: ValueId, scale: Vec<f64>) {
+        let sum = self.value(graph, y, "unscaled");
+        let bias = node.input(2).and_then(|b| graph.constant(b)).map(|t| t.to_f64());
+        node.inputs.truncate(2);
+        node.outputs = vec![Some(sum)];
+        let axis = channel_axis(graph, node, y);
+        let swap = self.native && !node.name.ends_with(INTEGER);
+        let (name, mut sources) = if swap {
+            let name = self.names.fresh(&format!("{}{INTEGER}", node.name));
+            let model = std::mem::replace(&mut node.name, name.clone());
+            (model, std::mem::replace(&mut node.sources, vec![name]))
+        } else {
+            let name = self.names.fresh(&format!("{}/rescale", node.name));
+            (name.clone(), vec![name])
+        };
+        graph.nodes.push(node.clone());
+        self.scaling(graph, name, (sum, y), (axis, scale, bias));
+        if let Some(last) = graph.nodes.last_mut() {
+            last.sources.append(&mut sources);
+            last.sources.dedup();
+        }
+    }
+}
+
+/// The axis of a layer's result that runs along its output channels.
+fn channel_axis(graph: &Graph, node: &Node, y: ValueId) -> Option<usize> {
+    if node.is("Conv") { Some(1) } else { graph.shape(y)?.len().checked_sub(1) }
+}
+
+/// The factor of a node that multiplies everything by one positive number and does nothing else.
+fn factor(graph: &Graph, index: usize) -> Option<f64> {
+    let scaling = affine::scaling(graph, index)?;
+    match (scaling.scale.as_deref(), scaling.bias) {
+        (Some([s]), None) if *s > 0.0 => Some(*s),
+        _ => None,
+    }
+}
+
+/// Moves scalings by one positive number behind what they alone feed, up to and including the next layer.
+fn move_scales(graph: &mut Graph, state: &mut State) {
+    let mut moved: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut gone = vec![false; graph.nodes.len()];
+    let uses = Uses::of(graph);
+    for (index, gone) in gone.iter_mut().enumerate() {
+        let Some(s) = factor(graph, index) else { continue };
+        let mut at = index;
+        let layer = loop {
+            let Some(reader) = graph.nodes[at].output(0).and_then(|y| uses.sole_consumer(y)) else {
+                break None;
+            };
+            let next = &graph.nodes[reader];
+            if is_layer(next) {
+                break (next.input(0) == graph.nodes[at].output(0)).then_some(reader);
+            }
+            let homogeneous = next.domain.is_empty()
+                && ["Relu", "MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"]
+                    .contains(&next.op.as_str());
+            if !homogeneous || next.input(0) != graph.nodes[at].output(0) {
+                break None;
+            }
+            at = reader;
+        };
+        if let Some(layer) = layer {
+            *gone = true;
+            moved.insert(layer, s);
+        }
+    }
+    let nodes = std::mem::take(&mut graph.nodes);
+    let mut renamed: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    for (index, mut node) in nodes.into_iter().enumerate() {
+        for id in node.inputs.iter_mut().flatten() {
+            if let Some(to) = renamed.get(id) {
+                *id = *to;
+            }
+        }
+        if gone[index] {
+            if let (Some(x), Some(y)) = (node.input(0), node.output(0)) {
+                renamed.insert(y, x);
+            }
+            continue;
+        }
+        match (moved.get(&index), node.output(0)) {
+            (Some(s), Some(y)) => state.layer_and_scaling(graph, &mut node, y, vec![*s]),
+            _ => graph.nodes.push(node),
+        }
+    }
+}

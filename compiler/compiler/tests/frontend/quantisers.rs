@@ -1,0 +1,131 @@
+//! QONNX's quantisers: any scale, zero points, bipolar; and what lies behind them.
+
+use hs_compiler::lower::{LowerOptions, lower};
+use hs_compiler::onnx::builder::ModelBuilder;
+use hs_compiler::passes::normalise;
+use hs_compiler::reference::eval;
+use hs_hw::Op;
+use hs_ir::Tensor;
+
+use crate::lowering::run;
+use crate::support::{build, normal, ops};
+
+const QONNX: &str = "qonnx.custom_op.general";
+
+/// `y` = the quantiser of `x` with constants under `y`'s name; `scale` along the last axes of `shape`.
+fn quant(m: &mut ModelBuilder, (x, y): (&str, &str), (shape, scale): (&[i64], &[f32]), zero: f32, bits: f32) {
+    let [s, z, b] = ["scale", "zero", "bits"].map(|w| format!("{y}_{w}"));
+    m.floats(&s, shape, scale).floats(&z, &[], &[zero]).floats(&b, &[], &[bits]);
+    let signed = i64::from(zero == 0.0);
+    m.node("Quant", &[x, &s, &z, &b], &[y]).domain(QONNX).name(&format!("q_{y}")).int("signed", signed);
+}
+
+/// The largest difference between Program and float reference over rows of `x`, in which no element is halfway between
+/// two quantiser steps.
+fn worst(m: &ModelBuilder, rows: usize, shape: &[usize]) -> f64 {
+    let imported = build(m);
+    let graph = normalise(imported.clone()).unwrap();
+    let program = lower(&graph, &LowerOptions::default()).unwrap().program;
+    let len: usize = shape.iter().product();
+    let mut worst = 0f64;
+    for row in 0..rows {
+        let data = (0..len).map(|i| ((row * len + i) as f32 * 0.7371).sin() * 2.3).collect();
+        let x = [Tensor::from_f32(shape.to_vec(), data).unwrap()];
+        let (wanted, found) = (eval(&imported, &x).unwrap(), run(&program, &x));
+        for (a, b) in wanted.iter().zip(&found) {
+            for (a, b) in a.to_f64().iter().zip(b) {
+                worst = worst.max((a - b).abs());
+            }
+        }
+    }
+    worst
+}
+
+#[test]
+fn scales_that_are_no_power_of_two_leave_integer_layers() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 2, 3, 3]);
+    let w: Vec<f32> = (0..3 * 2 * 2 * 2).map(|i| (i as f32 * 1.7).cos() * 0.8).collect();
+    m.floats("w", &[3, 2, 2, 2], &w).floats("b", &[3], &[0.31, -0.2, 0.05]);
+    m.floats("v", &[12, 2], &w);
+    quant(&mut m, ("x", "xq"), (&[], &[0.019]), 0.0, 8.0);
+    quant(&mut m, ("w", "wq"), (&[3, 1, 1, 1], &[0.11, 0.07, 0.13]), 0.0, 4.0);
+    m.node("Conv", &["xq", "wq", "b"], &["c"]).name("conv");
+    m.node("Relu", &["c"], &["r"]);
+    quant(&mut m, ("r", "rq"), (&[], &[0.023]), 0.0, 8.0);
+    m.node("Flatten", &["rq"], &["f"]);
+    quant(&mut m, ("v", "vq"), (&[], &[0.09]), 0.0, 5.0);
+    m.node("MatMul", &["f", "vq"], &["y"]).name("fc");
+    m.output("y", &[-1, 2]);
+    let graph = normal(&m);
+    let expected =
+        ["Affine", "Quant", "Conv", "Affine", "Relu", "Affine", "Quant", "Flatten", "Dense", "Affine"];
+    assert_eq!(ops(graph.graph()), expected);
+    assert_eq!(graph.graph().nodes[9].sources.last().unwrap(), "fc");
+    let program = lower(&graph, &LowerOptions::default()).unwrap().program;
+    let widths: Vec<(u32, u32)> = program
+        .nodes
+        .iter()
+        .filter_map(|n| match &n.op {
+            Op::Dot(d) => Some((program.node(n.inputs[0]).format().width(), d.weight.format.width())),
+            _ => None,
+        })
+        .collect();
+    assert!(widths.iter().all(|(x, w)| *x <= 8 && *w <= 5), "integers times integers: {widths:?}");
+    assert!(worst(&m, 20, &[1, 2, 3, 3]) < 1e-4);
+}
+
+#[test]
+fn zero_points_and_scales_of_channels() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 3, 2]).floats("w", &[2, 2], &[0.5, -0.25, 0.75, 0.5]);
+    quant(&mut m, ("x", "xq"), (&[], &[0.031]), 90.0, 8.0);
+    quant(&mut m, ("xq", "xp"), (&[1, 3, 1], &[0.0531, 0.0617, 0.0711]), 0.0, 7.0);
+    m.node("MatMul", &["xp", "w"], &["y"]);
+    m.output("y", &[-1, 3, 2]);
+    assert!(worst(&m, 20, &[1, 3, 2]) < 1e-4);
+}
+
+#[test]
+fn scales_of_input_channels_are_rounded_into_the_weights() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 2]).floats("w", &[2, 2], &[0.51, -0.25, 0.75, 0.5]);
+    quant(&mut m, ("x", "xq"), (&[], &[0.125]), 0.0, 8.0);
+    quant(&mut m, ("w", "wq"), (&[2, 1], &[0.11, 0.13]), 0.0, 4.0);
+    m.node("MatMul", &["xq", "wq"], &["y"]);
+    m.output("y", &[-1, 2]);
+    assert_eq!(ops(normal(&m).graph()), ["Quant", "Dense"]);
+    assert!(worst(&m, 20, &[1, 2]) < 1e-5);
+}
+
+#[test]
+fn bipolar_weights_and_activations() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 3]).floats("w", &[3, 2], &[0.5, -0.25, 0.0, -0.1, 0.75, 0.5]);
+    m.floats("one", &[], &[1.0]).floats("s", &[], &[0.37]);
+    m.node("BipolarQuant", &["x", "s"], &["xq"]).domain(QONNX);
+    m.node("BipolarQuant", &["w", "one"], &["wq"]).domain(QONNX);
+    m.node("MatMul", &["xq", "wq"], &["h"]);
+    m.node("BipolarQuant", &["w", "s"], &["vq"]).domain(QONNX);
+    m.node("Transpose", &["vq"], &["v"]);
+    m.node("MatMul", &["h", "v"], &["y"]);
+    m.output("h", &[-1, 2]).output("y", &[-1, 3]);
+    assert!(worst(&m, 8, &[1, 3]) < 1e-3);
+    let graph = normal(&m);
+    let signs = graph.graph().constant(graph.graph().nodes[1].input(1).unwrap()).unwrap().to_f64();
+    assert_eq!(signs, [1.0, 1.0, 1.0, -1.0, -1.0, 1.0]);
+}
+
+#[test]
+fn functions_behind_quantised_layers_keep_fraction_bits() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 3]).floats("w", &[3, 3], &[0.5, -0.25, 0.0, -0.5, 0.75, 0.5, 1.0, 0.25, -0.75]);
+    quant(&mut m, ("x", "xq"), (&[], &[0.03125]), 0.0, 8.0);
+    quant(&mut m, ("w", "wq"), (&[], &[0.25]), 0.0, 4.0);
+    m.node("MatMul", &["xq", "wq"], &["h"]);
+    m.node("Sigmoid", &["h"], &["s"]);
+    m.node("Softmax", &["h"], &["p"]).int("axis", -1);
+    m.node("Elu", &["h"], &["e"]);
+    m.output("s", &[-1, 3]).output("p", &[-1, 3]).output("e", &[-1, 3]);
+    assert!(worst(&m, 20, &[1, 3]) < 2e-4);
+}
