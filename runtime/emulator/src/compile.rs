@@ -225,7 +225,7 @@ fn plan_node(program: &Program, node: &Node, values: &[Value], least: Width) -> 
         Op::Pool(p) => PoolStep::plan(node, p, shape(0), inputs[0], least).map(|(width, p)| {
             plan.kernel = casts(p.is_fast()).to_owned();
             lanes(&mut plan.why, width);
-            Some((width, StepOp::Pool(p)))
+            Some((width, StepOp::Pool(Box::new(p))))
         }),
         Op::Softmax(s) => SoftmaxStep::plan(node, s, inputs[0], least).map(|(width, s)| {
             plan.kernel = "tables".to_owned();

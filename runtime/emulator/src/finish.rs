@@ -66,6 +66,14 @@ impl Finish {
         Some(Self { act: ActStep::None, cast })
     }
 
+    /// Whether every element is treated alike, so that rows of several may be applied as one.
+    pub(crate) fn is_uniform(&self) -> bool {
+        match &self.act {
+            ActStep::None | ActStep::Clamp { .. } => true,
+            ActStep::Slope { codes, .. } => codes.len() == 1,
+        }
+    }
+
     /// Turns exact values of element `i` of the result into codes.
     pub(crate) fn apply<A: Lane>(&self, isa: Checked, i: usize, row: &mut [A]) {
         A::kernel(isa, Row { before: Some((&self.act, i)), cast: &self.cast, row });

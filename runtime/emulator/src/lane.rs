@@ -248,10 +248,14 @@ impl Buf {
 
     /// `row` into element `e` of every lane.
     pub(crate) fn store<A: Lane>(&mut self, e: usize, row: &[A]) {
-        let at = e * row.len();
+        self.store_at(e * row.len(), row);
+    }
+
+    /// `rows` of neighbouring elements, from position `at` on.
+    pub(crate) fn store_at<A: Lane>(&mut self, at: usize, rows: &[A]) {
         match self {
-            Self::I32(v) => copy_back(row, &mut v[at..at + row.len()]),
-            Self::I64(v) => copy_back(row, &mut v[at..at + row.len()]),
+            Self::I32(v) => copy_back(rows, &mut v[at..at + rows.len()]),
+            Self::I64(v) => copy_back(rows, &mut v[at..at + rows.len()]),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Sum {
     Exact {
         left: u32,
     },
-    Stepwise(StepSum),
+    Stepwise(Box<StepSum>),
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Sum {
             }
             Accum::Stepwise { product, ty, order } => {
                 let sum = StepSum::plan((product.as_ref(), ty, *order), format, range, width)?;
-                Some((Self::Stepwise(sum), ty.format.interval()))
+                Some((Self::Stepwise(Box::new(sum)), ty.format.interval()))
             }
         }
     }

@@ -43,7 +43,7 @@ pub(crate) enum StepOp {
     Requant(Requant),
     Binary(Binary),
     Table(Table),
-    Pool(PoolStep),
+    Pool(Box<PoolStep>),
     Softmax(Box<SoftmaxStep>),
     Gather(Gather),
     Concat(Concat),

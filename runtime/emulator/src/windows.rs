@@ -38,10 +38,9 @@ impl Windows {
         for_each(output, |at| {
             let mut position = 0;
             for_each(&kernel, |k| {
-                let axes = window.iter().zip(input).enumerate();
-                let pixel = axes.fold(Some(0), |flat, (axis, (w, n))| {
-                    let p = w.position(at[axis], k[axis], *n)?;
-                    flat.map(|flat| flat * n + p)
+                let mut axes = window.iter().zip(input).enumerate();
+                let pixel = axes.try_fold(0, |flat, (axis, (w, n))| {
+                    w.position(at[axis], k[axis], *n).map(|p| flat * n + p)
                 });
                 if let Some(pixel) = pixel {
                     windows.covered.push(pixel as u32);

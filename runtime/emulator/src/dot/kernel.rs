@@ -1,6 +1,8 @@
 //! The inner loop of dense layers and convolutions.
 
 use super::Weights;
+#[cfg(target_arch = "x86_64")]
+use super::simd::Vectors;
 use crate::{
     isa::{Checked, Kernel},
     lane::{Buf, Lane, Stored},
@@ -8,9 +10,9 @@ use crate::{
 };
 
 /// Outputs that are summed together.
-const TILE: usize = 2;
+const TILE: usize = 4;
 /// Terms that are added in one pass over the lanes.
-const PASS: usize = 4;
+const PASS: usize = 2;
 /// The lanes of a block are a multiple of this, so that vectors come out even.
 pub(crate) const CHUNK: usize = 16;
 
@@ -22,6 +24,45 @@ pub(crate) struct Terms<'a> {
     pub(crate) channels: usize,
     pub(crate) group: usize,
     pub(crate) first: usize,
+}
+
+/// The contiguous pieces of a run.
+pub(crate) struct Pieces {
+    element: usize,
+    term: usize,
+    left: usize,
+    len: usize,
+    stride: usize,
+}
+
+impl Terms<'_> {
+    /// First element, first term and length of each contiguous piece. All channels of neighbouring pixels lie side
+    /// by side; those of a group do not.
+    #[inline(always)]
+    pub(crate) fn pieces(&self, run: &Run) -> Pieces {
+        let n = run.n as usize;
+        let (left, len) = if self.group == self.channels { (1, n * self.group) } else { (n, self.group) };
+        Pieces {
+            element: run.pixel as usize * self.channels + self.first,
+            term: run.position as usize * self.group,
+            left,
+            len,
+            stride: self.channels,
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = (usize, usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let piece = (self.element, self.term, self.len);
+        self.element += self.stride;
+        self.term += self.len;
+        Some(piece)
+    }
 }
 
 /// What becomes of each product.
@@ -58,7 +99,7 @@ impl TileLane for i32 {
 
     fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
         match (x, w) {
-            (Buf::I32(x), Weights::I32(w)) => run(isa, x, w, job),
+            (Buf::I32(x), Weights::I32(w)) => vectors(isa, x, w, job),
             _ => unreachable!("planned: 32-bit lanes have 32-bit operands"),
         }
     }
@@ -69,7 +110,7 @@ impl TileLane for i64 {
 
     fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
         match (x, w) {
-            (Buf::I32(x), Weights::I32(w)) => run(isa, x, w, job),
+            (Buf::I32(x), Weights::I32(w)) => vectors(isa, x, w, job),
             (Buf::I32(x), Weights::I64(w)) => run(isa, x, w, job),
             (Buf::I64(x), Weights::I64(w)) => run(isa, x, w, job),
             (Buf::I64(_), Weights::I32(_)) => unreachable!("planned: weights as wide as the input"),
@@ -87,6 +128,24 @@ impl TileLane for i128 {
             (_, Weights::I32(_)) => unreachable!("planned: 128-bit lanes have 64-bit weights"),
         }
     }
+}
+
+/// The explicit kernel where there is one, else the portable loop.
+#[cfg(target_arch = "x86_64")]
+fn vectors<A: Lane + Vectors>(isa: Checked, x: &[i32], w: &[i32], mut job: TileJob<'_, A>) {
+    let done = if job.init.len() == 1 {
+        <A as Vectors>::tile::<1>(isa, x, w, &mut job)
+    } else {
+        <A as Vectors>::tile::<TILE>(isa, x, w, &mut job)
+    };
+    if !done {
+        run(isa, x, w, job);
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vectors<A: Lane>(isa: Checked, x: &[i32], w: &[i32], job: TileJob<'_, A>) {
+    run(isa, x, w, job);
 }
 
 fn run<S: Stored, W: Stored, A: Lane>(isa: Checked, x: &[S], w: &[W], job: TileJob<'_, A>) {
@@ -160,13 +219,7 @@ fn sum<S: Stored, W: Stored, A: Lane, const T: usize>(
 ) {
     let lanes = acc.len() / T;
     for run in terms.runs {
-        let (pixel, position, n) = (run.pixel as usize, run.position as usize, run.n as usize);
-        // All channels of neighbouring pixels lie side by side; those of a group do not.
-        let (pieces, len) =
-            if terms.group == terms.channels { (1, n * terms.channels) } else { (n, terms.group) };
-        for i in 0..pieces {
-            let element = (pixel + i) * terms.channels + terms.first;
-            let term = (position + i) * terms.group;
+        for (element, term, len) in terms.pieces(run) {
             let (x, w) = (&x[element * lanes..(element + len) * lanes], &w[term * T..(term + len) * T]);
             let whole = len / PASS * PASS;
             for (x, w) in x.chunks_exact(PASS * lanes).zip(w.chunks_exact(PASS * T)) {

@@ -2,6 +2,8 @@
 
 mod kernel;
 mod plan;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 
 use kernel::{Product, Terms, TileJob};
 
@@ -34,9 +36,9 @@ struct Shape {
 #[derive(Debug)]
 enum Sum {
     /// The order does not show: tiles of outputs.
-    Free(Free),
+    Free(Box<Free>),
     /// Term after term, with the casts between.
-    Ordered { windows: Windows, weights: Box<[i64]>, start: Option<Box<[i64]>>, sum: StepSum },
+    Ordered { windows: Windows, weights: Box<[i64]>, start: Option<Box<[i64]>>, sum: Box<StepSum> },
 }
 
 #[derive(Debug)]
@@ -53,6 +55,24 @@ struct Free {
     late: Option<Box<[i128]>>,
     /// Bits that the accumulator keeps, and whether the top one is its sign.
     keep: Option<(u32, bool)>,
+}
+
+impl Free {
+    /// What is left to do to the sums of outputs `first…` before the activation.
+    fn complete<A: Lane>(&self, first: usize, lanes: usize, acc: &mut [A]) {
+        if self.left > 0 {
+            acc.iter_mut().for_each(|v| *v = v.left(self.left));
+        }
+        if let Some(late) = &self.late {
+            for (row, late) in acc.chunks_exact_mut(lanes).zip(&late[first..]) {
+                let late = A::of(*late);
+                row.iter_mut().for_each(|v| *v = v.plus(late));
+            }
+        }
+        if let Some((bits, signed)) = self.keep {
+            wrap(acc, bits, signed);
+        }
+    }
 }
 
 /// Outputs that are summed together.
@@ -98,22 +118,15 @@ impl DotStep {
                 let terms = Terms { runs, channels: self.shape.channels, group, first: t.group * group };
                 let job = TileJob { terms, weights: t.weights, init, product: f.product, acc: &mut *acc };
                 A::tile(isa, x, &f.weights, job);
-                for (i, row) in acc.chunks_exact_mut(lanes).enumerate() {
-                    let o = t.output + i;
-                    if f.left > 0 {
-                        row.iter_mut().for_each(|v| *v = v.left(f.left));
-                    }
-                    if let Some(late) = &f.late {
-                        let late = A::of(late[o]);
-                        row.iter_mut().for_each(|v| *v = v.plus(late));
-                    }
-                    if let Some((bits, signed)) = f.keep {
-                        wrap(row, bits, signed);
-                    }
-                    let e = p * self.shape.outputs + o;
-                    self.finish.apply(isa, e, row);
-                    out.store(e, row);
+                f.complete(t.output, lanes, acc);
+                let e = p * self.shape.outputs + t.output;
+                if self.finish.is_uniform() {
+                    self.finish.apply(isa, e, acc);
+                } else {
+                    let rows = acc.chunks_exact_mut(lanes).enumerate();
+                    rows.for_each(|(i, row)| self.finish.apply(isa, e + i, row));
                 }
+                out.store_at(e * lanes, acc);
             }
         }
     }

@@ -53,7 +53,7 @@ struct Candidate {
 
 enum How {
     Free { product: Product, left: u32, keep: Option<(u32, bool)> },
-    Ordered(StepSum),
+    Ordered(Box<StepSum>),
 }
 
 impl DotStep {
@@ -93,7 +93,7 @@ impl DotStep {
         let shape = Shape { channels, outputs, groups: dot.groups };
         let sum = match c.how {
             How::Free { product, left, keep } => {
-                Sum::Free(context.free(&windows, &shape, (product, left, keep), (width, stored))?)
+                Sum::Free(Box::new(context.free(&windows, &shape, (product, left, keep), (width, stored))?))
             }
             How::Ordered(sum) => Sum::Ordered {
                 windows,
@@ -153,7 +153,13 @@ impl Context<'_> {
                     acc.format.width()
                 );
                 let finish = finish(range).filter(|_| operands)?;
-                Some(Candidate { kernel: "ordered", finish, partial: range, why, how: How::Ordered(sum) })
+                Some(Candidate {
+                    kernel: "ordered",
+                    finish,
+                    partial: range,
+                    why,
+                    how: How::Ordered(Box::new(sum)),
+                })
             }
         }
     }

@@ -1,0 +1,155 @@
+//! The emulator as an executable: tensors, errors, plan.
+
+use std::sync::Arc;
+
+use hs_emulator::{Emulator, EmulatorBackend, Isa, Options, PlanError, Width};
+use hs_hw::Program;
+use hs_runtime::{Backend, Dtype, Executable, Model, RunError, Tensor};
+
+/// Two inputs; the second is in ONNX channels-first and in hardware channels-last.
+const TEXT: &str = r#"program "two" version 1
+%0 = input "a" {index: 0, tensor: "a", onnx_shape: [2], perm: [0]} : [2] fixed<8,6,RND,SAT>
+%1 = input "b" {index: 1, tensor: "b", onnx_shape: [2, 3], perm: [1, 0]} : [3, 2] fixed<8,6,RND,SAT>
+%2 = dot(%0) "dense" {
+  window: [],
+  groups: 1,
+  weight: fixed<4,4>[1, 2, -3, 4],
+  bias: fixed<6,4>[1, -1],
+  accum: exact{format: fixed<14,12>},
+  act: clamp{lo: 0},
+} : [2] ufixed<10,8,TRN,SAT>
+%3 = output(%2) "y" {index: 0, tensor: "y", onnx_shape: [2], perm: [0]} : [2] ufixed<10,8,TRN,SAT>
+%4 = output(%1) "z" {index: 1, tensor: "z", onnx_shape: [2, 3], perm: [1, 0]} : [3, 2] fixed<8,6,RND,SAT>
+"#;
+
+fn program() -> Program {
+    let program = hs_hw::text::parse(TEXT).unwrap();
+    program.verify().unwrap();
+    program
+}
+
+fn inputs(rows: usize) -> Vec<Tensor> {
+    let a = (0..rows * 2).map(|i| (i % 61) as f32 / 8.0 - 3.0).collect();
+    let b = (0..rows * 6).map(|i| (i % 127) as f32 / 4.0 - 15.0).collect();
+    vec![Tensor::of([rows, 2], a).unwrap(), Tensor::of([rows, 2, 3], b).unwrap()]
+}
+
+fn emulator(options: &Options) -> Emulator {
+    Emulator::new(program(), options).unwrap()
+}
+
+#[test]
+fn floats_in_floats_out() {
+    let e = emulator(&Options::default());
+    let a = Tensor::of([1, 2], vec![1.5f32, -0.25]).unwrap();
+    let b = Tensor::of([1, 2, 3], vec![1f32, 2.0, 3.0, 4.0, 5.0, 1e9]).unwrap();
+    let out = e.run(&[a.clone(), b.clone()]).unwrap();
+    // 1.5 - 0.5 + 0.25 and max(-4.5 - 1 - 0.25, 0); the second output saturates.
+    assert_eq!(out[0], Tensor::of([1, 2], vec![1.25f32, 0.0]).unwrap());
+    assert_eq!(out[1], Tensor::of([1, 2, 3], vec![1f32, 2.0, 3.0, 4.0, 5.0, 31.75]).unwrap());
+    let wide = e.run_f64(&[a, b]).unwrap();
+    assert_eq!(wide[0], Tensor::of([1, 2], vec![1.25f64, 0.0]).unwrap());
+    assert_eq!(e.inputs()[1].shape, [Some(2), Some(3)]);
+    assert_eq!((e.name(), e.outputs()[0].dtype), ("two", Dtype::F32));
+}
+
+#[test]
+fn raw_codes_are_in_onnx_order() {
+    let e = emulator(&Options::default());
+    let a = Tensor::of([1, 2], vec![6i8, -1]).unwrap();
+    let b = Tensor::of([1, 2, 3], vec![1i64, 2, 3, 4, 5, -128]).unwrap();
+    let out = e.run_raw(&[a, b]).unwrap();
+    assert_eq!(out[0], Tensor::of([1, 2], vec![5i64, 0]).unwrap());
+    assert_eq!(out[1], Tensor::of([1, 2, 3], vec![1i64, 2, 3, 4, 5, -128]).unwrap());
+    let codes = e.run_codes(&[&[6, -1], &[1, 4, 2, 5, 3, -128]], 1).unwrap();
+    assert_eq!(codes, [vec![5, 0], vec![1, 4, 2, 5, 3, -128]]);
+}
+
+#[test]
+fn splitting_changes_nothing() {
+    let whole = emulator(&Options { threads: Some(1), ..Options::default() }).run(&inputs(300)).unwrap();
+    for (threads, block) in [(1, 1), (2, 7), (3, 64), (3, 16), (4, 1000)] {
+        let options = Options { threads: Some(threads), block: Some(block), ..Options::default() };
+        let e = Arc::new(emulator(&options));
+        assert_eq!(e.run(&inputs(300)).unwrap(), whole, "{options:?}");
+        let several: Vec<_> = (0..3).map(|_| Arc::clone(&e)).collect();
+        let running: Vec<_> =
+            several.into_iter().map(|e| std::thread::spawn(move || e.run(&inputs(300)).unwrap())).collect();
+        running.into_iter().for_each(|t| assert_eq!(t.join().unwrap(), whole, "{options:?}"));
+    }
+}
+
+#[test]
+fn the_first_bad_row_is_reported_whatever_the_split() {
+    let spoil = |t: &Tensor, at: usize| {
+        let mut v = t.as_slice::<f32>().unwrap().to_vec();
+        v[at] = f32::NAN;
+        Tensor::of(t.shape(), v).unwrap()
+    };
+    let x = inputs(200);
+    let bad = [spoil(&x[0], 2 * 150 + 1), spoil(&spoil(&x[1], 6 * 70 + 4), 6 * 199)];
+    for (threads, block) in [(1, 16), (3, 16), (1, 1000), (2, 64)] {
+        let options = Options { threads: Some(threads), block: Some(block), ..Options::default() };
+        let e = emulator(&options).run(&bad).unwrap_err();
+        assert_eq!(e.to_string(), "input 'b', row 70, element 4 is NaN; fixed point has no such value");
+    }
+}
+
+#[test]
+fn bad_requests_are_errors() {
+    let e = emulator(&Options::default());
+    let text = |r: Result<Vec<Tensor>, RunError>| r.unwrap_err().to_string();
+    assert_eq!(text(e.run(&inputs(2)[..1])), "1 inputs, but the model has 2: a, b");
+    let [a, b] = <[Tensor; 2]>::try_from(inputs(2)).unwrap();
+    assert!(text(e.run(&[a.clone(), b.slice_rows(0..1)])).contains("input 'b' has 1 rows"));
+    assert!(
+        text(e.run(&[b.clone(), a.clone()])).contains("input 'a' has shape [2, 2, 3], expected [rows, 2]")
+    );
+    assert!(text(e.run_raw(&[a, b])).contains("as integers"));
+    let codes = |a: &[i64], rows| e.run_codes(&[a, &[0; 6]], rows).unwrap_err().to_string();
+    assert!(codes(&[0, 128], 1).contains("row 0, element 1 is 128, which is no code of fixed<8,6,RND,SAT>"));
+    assert!(codes(&[0], 1).contains("'a' has shape [1]"));
+    assert!(codes(&[0, 0], usize::MAX).contains("'a' has shape [2]"));
+}
+
+#[test]
+fn bad_programs_and_options_are_errors() {
+    let mut broken = program();
+    broken.nodes[2].shape = vec![3];
+    assert!(matches!(Emulator::new(broken, &Options::default()), Err(PlanError::Verify(_))));
+    let zero = |options| Emulator::new(program(), &options).err().map(|e| e.to_string());
+    let threads = Options { threads: Some(0), ..Options::default() };
+    assert_eq!(zero(threads).as_deref(), Some("threads must be at least 1"));
+    let block = Options { block: Some(0), ..Options::default() };
+    assert_eq!(zero(block).as_deref(), Some("block must be at least 1"));
+}
+
+#[test]
+fn the_plan_says_what_and_why() {
+    let options = Options { threads: Some(2), isa: Some(Isa::Generic), ..Options::default() };
+    let plan = emulator(&options).plan();
+    let dense = &plan.nodes[2];
+    assert_eq!(
+        (dense.kernel.as_str(), dense.computes, dense.stores),
+        ("tiled", Some(Width::I32), Width::I32)
+    );
+    // -3 × 127 - 4 × 128 - 1 and 3 × 128 + 4 × 127.
+    assert_eq!(dense.range, Some(("-894".to_owned(), "892".to_owned())));
+    assert_eq!((dense.macs, plan.macs, dense.operand_bits.as_slice()), (4, 4, &[8, 4][..]));
+    assert_eq!(dense.why, "every partial sum needs 11 bits");
+    let text = plan.to_string();
+    assert!(text.starts_with("2 threads, Generic, blocks of 64 rows in "), "{text}");
+    assert_eq!(text.lines().count(), 1 + plan.nodes.len());
+    let wide = Options { least_width: Some(Width::I128), ..options };
+    assert_eq!(emulator(&wide).plan().nodes[2].computes, Some(Width::I128));
+}
+
+#[test]
+fn the_backend_loads_programs() {
+    let backend = EmulatorBackend::default();
+    let model = Model { name: "m".to_owned(), program: Some(Arc::new(program())), ..Model::default() };
+    assert_eq!(backend.load(&model).unwrap().run(&inputs(3)).unwrap()[0].rows(), 3);
+    let none = backend.load(&Model { name: "m".to_owned(), ..Model::default() }).err().unwrap();
+    assert_eq!(none.to_string(), "backend 'emulator' runs a compiled program, which 'm' has not");
+    assert!(backend.availability().to_string().starts_with("available: "));
+}
