@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use hs_compiler::lower::{LowerOptions, Lowered, ObservedRanges, lower};
+use hs_compiler::lower::{Arithmetic, LowerOptions, Lowered, ObservedRanges, lower};
 use hs_compiler::onnx;
-use hs_compiler::passes::{NormalGraph, normalise};
+use hs_compiler::passes::{NormalGraph, PassOptions, normalise, normalise_with};
 use hs_compiler::reference::eval_all;
 use hs_hw::{Op, Program, interp};
 use hs_ir::{Tensor, ValueId};
 
-use crate::support::fixture;
+use crate::support::{fixture, import, npy_rows};
 
 /// Elements of an ONNX tensor of `shape`, in the order of a hardware tensor whose axis i is ONNX axis `perm[i]`.
 fn order(shape: &[usize], perm: &[usize]) -> Vec<usize> {
@@ -116,4 +116,95 @@ fn every_case_agrees_when_lowered() {
     }
     assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(refused, REFUSED.len());
+}
+
+/// Cases under hls4ml's arithmetic at its default precision, and how far they may be off: a table has 64 entries a unit,
+/// 8 fraction bits hold a slope, 2 the shift of a HardSigmoid; each product loses up to 1/1024.
+const HLS4ML: &[(&str, f64)] = &[
+    ("relu", 1e-3),
+    ("clip_both", 1e-3),
+    ("leaky_relu", 1e-3),
+    ("prelu_channels", 4e-3),
+    ("prelu_elements", 4e-3),
+    ("prelu_single", 8e-3),
+    ("conv_prelu", 4e-2),
+    ("elu", 0.02),
+    ("elu_alpha", 0.02),
+    ("selu", 0.03),
+    ("softplus", 0.02),
+    ("softsign", 0.02),
+    ("sigmoid", 0.01),
+    ("tanh", 0.02),
+    ("hard_sigmoid", 2e-3),
+    ("hard_sigmoid_steep", 0.2),
+    ("thresholdedrelu", 1e-3),
+    ("thresholdedrelu_alpha", 1e-3),
+    ("max_two", 0.02),
+    ("min_two", 0.02),
+    ("sum_three", 0.02),
+    ("mean_two", 0.02),
+    ("reduce_mean_space", 4e-3),
+    ("global_average_pool", 4e-3),
+    ("batch_norm_image", 0.02),
+    ("matmul_mul_add", 0.03),
+];
+
+/// Cases that hls4ml's arithmetic refuses.
+const HLS4ML_REFUSED: &[(&str, &str)] = &[
+    ("hard_swish", "unknown to hls4ml"),
+    ("selu_alpha", "which hls4ml ignores"),
+    ("mean_three", "hls4ml averages two tensors"),
+];
+
+fn hls4ml(case: &str) -> (Result<Program, String>, Tensor, Tensor) {
+    let imported = import(&format!("ops/{case}.onnx"));
+    let recorded = |name: &str| imported.constant(imported.find(name).unwrap()).unwrap().as_ref().clone();
+    let (x, y) = (recorded("test/x"), recorded("test/y"));
+    let arithmetic = Arithmetic::Hls4ml;
+    let graph = normalise_with(imported, &PassOptions { arithmetic, ..PassOptions::default() }).unwrap();
+    let lowered = lower(&graph, &LowerOptions { arithmetic, ..LowerOptions::default() });
+    (lowered.map(|l| l.program).map_err(|e| e.to_string()), x, y)
+}
+
+#[test]
+fn hls4ml_arithmetic_is_near_the_float_result() {
+    let mut failures = Vec::new();
+    for (case, tolerance) in HLS4ML {
+        let (program, x, y) = hls4ml(case);
+        let found = run(&program.unwrap(), &[x]);
+        let worst = found[0].iter().zip(y.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        if worst.is_nan() || worst > *tolerance {
+            failures.push(format!("{case}: off by {worst}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    for (case, says) in HLS4ML_REFUSED {
+        let error = hls4ml(case).0.unwrap_err();
+        assert!(error.contains(says) && error.contains("help"), "{case}: {error}");
+    }
+}
+
+/// Exporters' models, with the bits of the types and the error that they leave.
+const EXPORTS: &[(&str, u32, f64)] = &[
+    ("torch_legacy-digits_mlp", 24, 1e-3),
+    ("torch_legacy-digits_cnn", 24, 1e-3),
+    ("torch_dynamo-digits_resdw", 24, 1e-3),
+    ("keras3_export-digits_cnn", 24, 1e-3),
+    ("tf2onnx-digits_conv1d", 24, 1e-3),
+];
+
+#[test]
+fn exported_models_agree_when_lowered() {
+    for (name, width, tolerance) in EXPORTS {
+        let graph = normalise(import(&format!("exports/{name}.onnx"))).unwrap();
+        let (xs, ys) =
+            (npy_rows(&format!("exports/{name}.x.npy")), npy_rows(&format!("exports/{name}.y.npy")));
+        for (x, y) in xs.into_iter().zip(ys).take(3) {
+            let shape = graph.shape(graph.graph().inputs[0]).to_vec();
+            let x = [x.reshaped(shape).unwrap()];
+            let found = run(&calibrated(&graph, &x, *width).unwrap().program, &x);
+            let worst = found[0].iter().zip(y.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst < *tolerance, "{name} is off by {worst}");
+        }
+    }
 }

@@ -89,7 +89,9 @@ pub(super) fn average(x: Format, n: usize) -> Result<Type, Diagnostic> {
 pub(super) fn reuse(n_in: usize, n_out: usize, asked: usize) -> usize {
     let valid = |rf: usize| {
         let together = (n_in * n_out).div_ceil(n_in.min(rf));
-        (together % n_out == 0 || rf >= n_in) && (rf % n_in == 0 || rf < n_in) && (n_in * n_out) % rf == 0
+        (together.is_multiple_of(n_out) || rf >= n_in)
+            && (rf.is_multiple_of(n_in) || rf < n_in)
+            && (n_in * n_out).is_multiple_of(rf)
     };
     (1..=n_in * n_out).filter(|rf| valid(*rf)).min_by_key(|rf| (rf.abs_diff(asked), *rf)).unwrap_or(1)
 }
