@@ -62,6 +62,49 @@ fn keras_and_tensorflow() {
     check("tf2onnx-digits_conv1d", 1e-4);
 }
 
+/// A field of a protobuf message: bytes, or a small number.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+    out.extend(bytes);
+    out
+}
+
+fn small(number: u8, value: u8) -> Vec<u8> {
+    vec![number << 3, value]
+}
+
+/// `y = Neg(x)` for tensors of shape `[batch, 3]`.
+fn negation(batch: u8) -> Vec<u8> {
+    let dim = |n: u8| field(1, &small(1, n));
+    let tensor = [small(1, 1), field(2, &[dim(batch), dim(3)].concat())].concat();
+    let port = |name: &str| [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat();
+    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Neg")].concat();
+    let graph = [field(1, &node), field(2, b"g"), field(11, &port("x")), field(12, &port("y"))].concat();
+    [small(1, 8), field(7, &graph), field(8, &small(2, 13))].concat()
+}
+
+#[test]
+fn a_fixed_batch_is_filled_up() {
+    let backend = OnnxRuntime::default();
+    if let Availability::NotAvailable(why) = backend.availability() {
+        eprintln!("skipped: onnxruntime is not available: {why}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for batch in [1, 4] {
+        let path = dir.path().join(format!("neg{batch}.onnx"));
+        std::fs::write(&path, negation(batch)).unwrap();
+        let model = Model { name: "neg".to_owned(), onnx: Some(path), ..Model::default() };
+        let model = backend.load(&model).unwrap();
+        for rows in [0, 1, 4, 5, 9] {
+            let x: Vec<f32> = (0..rows * 3).map(|i| i as f32).collect();
+            let y: Vec<f32> = x.iter().map(|v| -v).collect();
+            let got = model.run(&[Tensor::of([rows, 3], x).unwrap()]).unwrap();
+            assert_eq!(got, [Tensor::of([rows, 3], y).unwrap()], "batch {batch}, {rows} rows");
+        }
+    }
+}
+
 #[test]
 fn errors_name_the_input() {
     let Some(model) = load("torch_legacy-digits_mlp") else { return };

@@ -80,9 +80,12 @@ pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanE
         plan.stores = value.stores;
         nodes.push(plan);
         if let Some((width, op)) = step {
-            let operand = |id: &hs_hw::ValueId| match &program.node(*id).op {
-                Op::Const(c) => Operand::Const(Arc::clone(&c.data)),
-                _ => Operand::Slot(slot_of[values[id.index()].home].expect("computed before")),
+            let operand = |id: &hs_hw::ValueId| {
+                if let Op::Const(c) = &program.node(*id).op {
+                    Operand::Const(Arc::clone(&c.data))
+                } else {
+                    Operand::Slot(slot_of[values[id.index()].home].expect("computed before"))
+                }
             };
             let inputs = node.inputs.iter().map(operand).collect();
             let out = slots.take(Slot { width: value.stores, len: node.len() });

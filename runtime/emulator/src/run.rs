@@ -49,14 +49,6 @@ pub enum PlanError {
     /// An option of zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
-    /// The threads could not be started.
-    #[error("cannot start {threads} threads: {message}")]
-    Threads {
-        /// Number of threads.
-        threads: usize,
-        /// What the system says.
-        message: String,
-    },
 }
 
 /// A Program ready to run on the CPU.
@@ -187,9 +179,14 @@ impl Emulator {
         }
         self.run_blocks(blocks, &|i, rows, out| {
             let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
-            let format = layout.ty().format;
+            // Tensors have at most 64 bits, 63 when unsigned.
+            let (lo, hi) = (layout.ty().format.min() as i64, layout.ty().format.max() as i64);
             out.copy_from_slice(&inputs[i][rows.start * n..rows.end * n]);
-            let Some(at) = out.iter().position(|c| !format.contains(i128::from(*c))) else { return Ok(()) };
+            let bad = |c: &i64| *c < lo || *c > hi;
+            if !out.iter().fold(false, |any, c| any | bad(c)) {
+                return Ok(());
+            }
+            let at = out.iter().position(bad).unwrap_or(0);
             Err(RunError::Code {
                 input: layout.tensor().to_owned(),
                 row: rows.start + at / n,
@@ -292,9 +289,10 @@ impl Emulator {
         }
         for step in &self.compiled.steps {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
-            match &step.op {
-                StepOp::Input(i) => fill(&mut out, &inputs[*i], step.len, lanes),
-                _ => run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps }),
+            if let StepOp::Input(i) = &step.op {
+                fill(&mut out, &inputs[*i], step.len, lanes);
+            } else {
+                run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
         }

@@ -10,7 +10,7 @@ use hs_fixed::{Format, Type};
 use hs_hw::{Node, Op};
 
 use crate::{
-    Data, Dtype, RunError, Tensor,
+    Data, RunError, Tensor,
     quantize::{NanAt, Quantizer},
 };
 
@@ -237,13 +237,6 @@ impl Layout {
     pub fn decode_raw(&self, codes: &[i64], out: &mut [i64]) {
         self.decode(codes, out, |c| c);
     }
-
-    /// The narrowest float type that holds every value of the output exactly, `F64` when none does.
-    pub fn exact_dtype(&self) -> Dtype {
-        let f = self.ty.format;
-        let magnitude = f.width() - u32::from(f.is_signed());
-        if magnitude <= 24 && (-100..=120).contains(&f.frac()) { Dtype::F32 } else { Dtype::F64 }
-    }
 }
 
 fn halves(q: &Quantizer, x: &[f16], out: &mut [i64]) -> Result<(), NanAt> {
@@ -361,7 +354,5 @@ mod tests {
         let far = input(&[1], &[0], "fixed<16,-100>");
         far.decode_f32(&[5], &mut one);
         assert_eq!(one, [5.0 * 2f32.powi(-116)]);
-        assert_eq!(l.exact_dtype(), Dtype::F64);
-        assert_eq!(input(&[1], &[0], "fixed<16,6>").exact_dtype(), Dtype::F32);
     }
 }
