@@ -4,6 +4,7 @@
 //! configuration and nothing else. `HLS4ML_VECTORS=DIR` names another directory of cases. Run by
 //! `cargo test --release --workspace hls4ml -- --nocapture`.
 
+mod import;
 mod translate;
 
 use std::{

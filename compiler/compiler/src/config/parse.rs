@@ -71,7 +71,9 @@ impl Reader<'_> {
             if !TABLES.contains(name) {
                 let help = match nearest(name, TABLES) {
                     Some(near) => format!("did you mean [{near}]?"),
-                    None => "a configuration has the tables [model], [type.OP] and [node.\"NAME\"]".to_owned(),
+                    None => {
+                        "a configuration has the tables [model], [type.OP] and [node.\"NAME\"]".to_owned()
+                    }
                 };
                 self.error(*line, format!("unknown table or key '{name}'"), help);
             }
@@ -107,7 +109,9 @@ impl Reader<'_> {
                 }
                 "precision" => self.config.precision = self.type_of(entry),
                 "input" => self.config.input = self.type_of(entry),
-                "io" => self.config.io = self.choice(entry, &[("parallel", Io::Parallel), ("stream", Io::Stream)]),
+                "io" => {
+                    self.config.io = self.choice(entry, &[("parallel", Io::Parallel), ("stream", Io::Stream)])
+                }
                 "clock_mhz" => self.config.clock_mhz = self.clock(entry),
                 "platform" => self.config.platform = self.word(entry).map(str::to_owned),
                 _ => {
@@ -134,7 +138,9 @@ impl Reader<'_> {
             let Some(entries) = self.table((op, line, value), &header) else { continue };
             let scope = Scope { header, keys: keys_of(op), what: format!("a {op}") };
             let layer = self.layer(&entries, &scope);
-            self.config.types.insert(op.to_owned(), layer);
+            if layer != LayerOptions::default() {
+                self.config.types.insert(op.to_owned(), layer);
+            }
         }
     }
 
@@ -164,7 +170,9 @@ impl Reader<'_> {
                 }
                 None => self.input(&entries, header),
             };
-            self.config.nodes.insert(name.to_owned(), layer);
+            if layer != LayerOptions::default() {
+                self.config.nodes.insert(name.to_owned(), layer);
+            }
         }
     }
 
@@ -217,7 +225,11 @@ impl Reader<'_> {
                 Some(node) => format!("write result in [node.\"{node}\"], which computes what it reads"),
                 None => "[model] and the model's inputs have an input type".to_owned(),
             };
-            self.error(line, format!("{header}: a tensor has one type, that of the node that computes it"), help);
+            self.error(
+                line,
+                format!("{header}: a tensor has one type, that of the node that computes it"),
+                help,
+            );
         } else if found.is_some() {
             let help = if known.is_empty() {
                 "it only moves elements; set the types of the nodes around it".to_owned()
@@ -289,15 +301,17 @@ impl Reader<'_> {
         match parse_type(text, modes) {
             Ok(ty) if ty.format.width() > WIDEST => {
                 let message = format!("'{}': {text} has more than {WIDEST} bits", entry.0);
-                self.error(entry.1, message, "accumulators of native arithmetic are as wide as they need to be");
+                self.error(
+                    entry.1,
+                    message,
+                    "accumulators of native arithmetic are as wide as they need to be",
+                );
                 None
             }
             Ok(ty) => Some(ty),
             Err(e) => {
-                self.errors.push(Diagnostic::error(format!(
-                    "configuration, line {}: '{}': {e}",
-                    entry.1, entry.0
-                )));
+                self.errors
+                    .push(Diagnostic::error(format!("configuration, line {}: '{}': {e}", entry.1, entry.0)));
                 None
             }
         }
@@ -363,7 +377,9 @@ impl Reader<'_> {
     fn entries<'v, 'i>(&self, table: &'v DeTable<'i>) -> Vec<Entry<'v, 'i>> {
         let mut all: Vec<_> = table
             .iter()
-            .map(|(k, v)| (k.span().start, (k.get_ref().as_ref(), line_of(self.text, k.span().start), v.get_ref())))
+            .map(|(k, v)| {
+                (k.span().start, (k.get_ref().as_ref(), line_of(self.text, k.span().start), v.get_ref()))
+            })
             .collect();
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, entry)| entry).collect()
@@ -385,7 +401,8 @@ impl Reader<'_> {
             if layer.result.is_some() || layer.unbiased.is_some() || layer.split_bias == Some(true) {
                 self.config.unfused.insert(name.clone());
             }
-            let product = matches!(self.config.ops.get(name).map(String::as_str), Some("Conv" | "Gemm" | "MatMul"));
+            let product =
+                matches!(self.config.ops.get(name).map(String::as_str), Some("Conv" | "Gemm" | "MatMul"));
             if layer.weight.is_some() && !product {
                 self.config.apart.insert(name.clone());
             }

@@ -37,8 +37,12 @@ pub fn template(graph: &Graph, normal: &NormalGraph) -> String {
         _ => String::new(),
     };
     // The node of the lowered graph that each node became part of; those that fold away are left out.
-    let stands: BTreeMap<&str, &str> =
-        normal.graph().nodes.iter().flat_map(|n| n.sources.iter().map(|s| (s.as_str(), n.name.as_str()))).collect();
+    let stands: BTreeMap<&str, &str> = normal
+        .graph()
+        .nodes
+        .iter()
+        .flat_map(|n| n.sources.iter().map(|s| (s.as_str(), n.name.as_str())))
+        .collect();
     for v in &graph.inputs {
         let name = &graph.value(*v).name;
         let _ = write!(
@@ -55,7 +59,8 @@ pub fn template(graph: &Graph, normal: &NormalGraph) -> String {
             continue;
         }
         let shape = node.output(0).map(|v| shape(&graph.value(v).name)).unwrap_or_default();
-        let fused = if *stands == node.name { String::new() } else { format!(", part of {}", quoted(stands)) };
+        let fused =
+            if *stands == node.name { String::new() } else { format!(", part of {}", quoted(stands)) };
         let _ = write!(out, "\n[node.{}]  # {}{shape}{fused}\n", quoted(&node.name), node.op);
         for key in keys {
             let hls4ml = if key.only_hls4ml() { "; hls4ml arithmetic only" } else { "" };

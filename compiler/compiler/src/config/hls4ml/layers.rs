@@ -1,6 +1,9 @@
 //! From hls4ml's keys to the options of each ONNX node.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use hs_fixed::{Format, Modes, Type};
 use hs_hw::Strategy;
@@ -20,6 +23,15 @@ use crate::{
     passes::{self, NormalGraph},
 };
 
+/// A layer that is no longer one.
+#[derive(Debug, Clone)]
+pub(super) struct Folded {
+    /// The layer that it is part of, by the name it has in the configuration.
+    pub(super) into: String,
+    /// Why.
+    pub(super) why: String,
+}
+
 /// Reads a configuration for each node of a graph.
 pub(super) struct Resolver<'a> {
     graph: &'a Graph,
@@ -27,12 +39,14 @@ pub(super) struct Resolver<'a> {
     names: Names,
     pub(super) store: Store<'a>,
     pub(super) warnings: Vec<Diagnostic>,
-    /// Why the entries of a layer are passed over, by its name.
-    pub(super) folded: BTreeMap<String, String>,
+    /// Layers that are folded into another, by name.
+    pub(super) folded: BTreeMap<String, Folded>,
     /// Layers that a key of `LayerName` may mean.
-    pub(super) known: Vec<String>,
+    pub(super) known: BTreeSet<String>,
     /// Classes that a key of `LayerType` may mean.
-    pub(super) classes: Vec<String>,
+    pub(super) classes: BTreeSet<String>,
+    /// Layers that hls4ml makes, and the ones that it makes them from.
+    pub(super) made: BTreeMap<String, String>,
     config: &'a mut Config,
     /// The graph with every shape known, once it is needed.
     shapes: OnceCell<Option<NormalGraph>>,
@@ -40,11 +54,19 @@ pub(super) struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(graph: &'a Graph, hls: &'a Value, config: &'a mut Config) -> Self {
-        let (names, mut known) = names::qonnx(graph);
-        let own: Names = graph.nodes.iter().enumerate().map(|(i, n)| ((i, Part::Main), n.name.clone())).collect();
-        let keys: Vec<&str> =
-            hls.get("LayerName").map(|v| v.entries().iter().map(|(k, _)| k.as_str()).collect()).unwrap_or_default();
-        let fits = |names: &Names| keys.iter().filter(|k| names.values().any(|n| n == *k)).count();
+        let (names, known) = names::qonnx(graph);
+        let mut known: BTreeSet<String> = known.into_iter().collect();
+        let own: Names =
+            graph.nodes.iter().enumerate().map(|(i, n)| ((i, Part::Main), n.name.clone())).collect();
+        let keys: Vec<&str> = hls
+            .get("LayerName")
+            .map(|v| v.entries().iter().map(|(k, _)| k.as_str()).collect())
+            .unwrap_or_default();
+        let fits = |names: &Names| {
+            let all: BTreeSet<String> = names.values().map(|n| n.to_lowercase()).collect();
+            let owner = |key: &str| key.rsplit_once("_param").map_or(key, |(of, _)| of).to_lowercase();
+            keys.iter().filter(|k| all.contains(&owner(k))).count()
+        };
         let names = if fits(&own) > fits(&names) {
             known = own.values().cloned().collect();
             own
@@ -59,7 +81,8 @@ impl<'a> Resolver<'a> {
             warnings: Vec::new(),
             folded: BTreeMap::new(),
             known,
-            classes: Vec::new(),
+            classes: BTreeSet::new(),
+            made: BTreeMap::new(),
             config,
             shapes: OnceCell::new(),
         }
@@ -94,17 +117,18 @@ impl<'a> Resolver<'a> {
     }
 
     fn layer(&mut self, name: String, class: impl Into<String>) -> Layer {
-        self.known.push(name.clone());
+        self.known.insert(name.clone());
         let class = class.into();
-        self.classes.push(class.clone());
+        self.classes.insert(class.clone());
         Layer { base: None, name, class }
     }
 
     /// A layer that hls4ml makes from the layer `name`.
     fn made(&mut self, name: String, base: &'static str, prefix: &str, class: &str) -> Layer {
-        self.classes.push(base.to_owned());
+        self.classes.insert(base.to_owned());
         let mut layer = self.layer(format!("{prefix}_{name}"), class);
-        self.known.push(name.clone());
+        self.known.insert(name.clone());
+        self.made.insert(layer.name.clone(), name.clone());
         layer.base = Some((name, base));
         layer
     }
@@ -156,7 +180,9 @@ impl<'a> Resolver<'a> {
             "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" | "Mean" => self.plain(node, name, "Merge"),
             "Concat" => self.plain(node, name, "Concatenate"),
             "Relu" | "Clip" => self.plain(node, name, "Activation"),
-            "Sigmoid" | "Tanh" | "Softplus" | "Softsign" | "Selu" => self.activation(node, name, "Activation"),
+            "Sigmoid" | "Tanh" | "Softplus" | "Softsign" | "Selu" => {
+                self.activation(node, name, "Activation")
+            }
             "HardSigmoid" => self.plain(node, name, "HardActivation"),
             "LeakyRelu" | "Elu" | "ThresholdedRelu" => self.activation(node, name, "ParametrizedActivation"),
             "PRelu" => self.activation(node, name, "PReLU"),
@@ -177,7 +203,7 @@ impl<'a> Resolver<'a> {
             }
             _ => {
                 // Layouts and quantisers: their types follow from what they read or state.
-                self.known.push(name);
+                self.known.insert(name);
             }
         }
     }
@@ -205,11 +231,14 @@ impl<'a> Resolver<'a> {
 
     fn softmax(&mut self, node: &Node, name: String) {
         let layer = self.layer(name, "Softmax");
-        let mut table = |key: &str| Some(self.store.attribute_type(&layer, key).unwrap_or_else(softmax_table));
-        let (exp_table, inv_table, inv_input) = (table("exp_table_t"), table("inv_table_t"), table("inv_inp_t"));
+        let mut table =
+            |key: &str| Some(self.store.attribute_type(&layer, key).unwrap_or_else(softmax_table));
+        let (exp_table, inv_table, inv_input) =
+            (table("exp_table_t"), table("inv_table_t"), table("inv_inp_t"));
         let result = self.store.precision(&layer, "result").ty;
         let accum = self.store.precision(&layer, "accum");
-        let accum = if accum.of_model { self.wide_sum(node, exp_table) } else { accum.ty.or(self.config.precision) };
+        let accum =
+            if accum.of_model { self.wide_sum(node, exp_table) } else { accum.ty.or(self.config.precision) };
         let accum = self.store.attribute_type(&layer, "accum_t").or(accum);
         let softmax = self.store.attribute(&layer, "implementation").and_then(|(value, path)| {
             let found = match value.text().map(str::to_lowercase).as_deref() {
@@ -250,7 +279,8 @@ impl<'a> Resolver<'a> {
             Some(hs_ir::Attr::Int(a)) => *a,
             _ => -1,
         };
-        let at = if axis < 0 { shape.len().checked_sub(axis.unsigned_abs() as usize)? } else { axis as usize };
+        let at =
+            if axis < 0 { shape.len().checked_sub(axis.unsigned_abs() as usize)? } else { axis as usize };
         let grow = shape.get(at)?.next_power_of_two().trailing_zeros();
         let f = table?.format;
         let format = Format::new(f.is_signed(), f.width() + grow, f.int() + grow as i32).ok()?;
@@ -301,6 +331,8 @@ impl<'a> Resolver<'a> {
         let layer = self.made(name, "MatMul", "Dense", "Dense");
         let mut options = self.product(&layer);
         let result = self.store.precision(&layer, "result").ty;
+        // Asked for even where the bias is a layer of its own.
+        options.bias = self.store.precision(&layer, "bias").ty;
         // The bias is the Gemm's own, or an Add that alone reads the product.
         let add = if node.op == "Gemm" { node.input(2).and(Some(index)) } else { self.bias_behind(index) };
         let bias = add.and_then(|at| {
@@ -315,17 +347,12 @@ impl<'a> Resolver<'a> {
                 options.split_bias = Some(true);
                 options.bias = self.store.precision(&bias, "bias").ty;
                 options.result = self.store.precision(&bias, "result").ty;
-                self.folded.insert(bias.name.clone(), String::new());
             }
             (None, Some(bias)) => {
-                options.bias = self.store.precision(&layer, "bias").ty;
                 options.split_bias = Some(false);
                 self.fold(&bias, &layer);
             }
-            (result, None) => {
-                options.bias = self.store.precision(&layer, "bias").ty;
-                options.result = result;
-            }
+            (result, None) => options.result = result,
         }
         self.product_done(add.unwrap_or(index), node, result, options);
     }
@@ -395,8 +422,9 @@ impl<'a> Resolver<'a> {
             "hls4ml folds it into '{}', since the result type of that one is auto, and infers the type",
             into.name
         );
+        let into = into.base.as_ref().map_or(&into.name, |(name, _)| name).clone();
         for name in [Some(&layer.name), layer.base.as_ref().map(|(n, _)| n)].into_iter().flatten() {
-            self.folded.insert(name.clone(), why.clone());
+            self.folded.insert(name.clone(), Folded { into: into.clone(), why: why.clone() });
         }
     }
 

@@ -135,3 +135,6 @@ fn table_type(width: u32, int: i32, modes: hs_fixed::Modes) -> Type {
     let format = hs_fixed::Format::new(true, width, int).unwrap_or_else(|_| unreachable!("fixed<{width},{int}>"));
     Type::new(format, modes.rounding, modes.overflow)
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,8 @@ fn cleaned(graph: &Graph) -> Vec<Node> {
     let mut constant: Vec<bool> = graph.values.iter().map(|v| v.constant.is_some()).collect();
     let mut nodes = Vec::new();
     for (i, node) in graph.nodes.iter().enumerate() {
-        let quantiser = matches!(node.op.as_str(), "Quant" | "BipolarQuant" | "QuantizeLinear" | "DequantizeLinear");
+        let quantiser =
+            matches!(node.op.as_str(), "Quant" | "BipolarQuant" | "QuantizeLinear" | "DequantizeLinear");
         if !quantiser && node.inputs.iter().flatten().all(|v| constant[v.index()]) {
             for v in node.outputs.iter().flatten() {
                 constant[v.index()] = true;
@@ -148,7 +149,9 @@ fn split(graph: &Graph, nodes: &mut Vec<Node>, at: usize, fresh: &mut usize) {
 /// Removes the node at `at`; what reads its result reads its operand.
 fn bypass(nodes: &mut Vec<Node>, at: usize) {
     let node = nodes.remove(at);
-    let (Some(from), Some(to)) = (node.inputs.first().copied(), node.outputs.first().copied()) else { return };
+    let (Some(from), Some(to)) = (node.inputs.first().copied(), node.outputs.first().copied()) else {
+        return;
+    };
     for input in nodes.iter_mut().flat_map(|n| &mut n.inputs) {
         if *input == to {
             *input = from;

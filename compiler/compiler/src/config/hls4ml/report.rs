@@ -1,7 +1,15 @@
 //! What hls4ml passes over in silence.
 
-use super::{layers::{Resolver, activation_table}, softmax_table, store::snake, value::Value};
-use crate::{config::nearest::{advice, nearest}, diagnostic::Diagnostic};
+use super::{
+    layers::{Folded, Resolver, activation_table},
+    softmax_table,
+    store::snake,
+    value::Value,
+};
+use crate::{
+    config::nearest::{advice, nearest},
+    diagnostic::Diagnostic,
+};
 
 /// Keys of a layer that decide no bit.
 const HARMLESS: [&str; 12] = [
@@ -68,18 +76,16 @@ pub(super) fn ignored(resolver: &Resolver<'_>, hls: &Value) -> Vec<Diagnostic> {
             section(resolver, entries, &path, &LAYER_KEYS, None, &mut say);
         } else {
             let help = match class.as_str() {
-                "ReLU" => "hls4ml's own generator writes it, but the layers are of class 'Activation'".to_owned(),
+                "ReLU" => {
+                    "hls4ml's own generator writes it, but the layers are of class 'Activation'".to_owned()
+                }
                 "LeakyReLU" | "ELU" | "ThresholdedReLU" => {
-                    "hls4ml's own generator writes it, but the layers are of class 'ParametrizedActivation'".to_owned()
+                    "hls4ml's own generator writes it, but the layers are of class 'ParametrizedActivation'"
+                        .to_owned()
                 }
                 "InputLayer" => "the layers are of class 'Input'".to_owned(),
                 "BatchNormOnnx" => "the layers are of class 'BatchNormalization'".to_owned(),
-                _ => {
-                    let mut all: Vec<&str> = resolver.classes.iter().map(String::as_str).collect();
-                    all.sort_unstable();
-                    all.dedup();
-                    advice(class, all)
-                }
+                _ => advice(class, resolver.classes.iter().map(String::as_str)),
             };
             if !all_auto(entries) {
                 say(format!("hls4ml ignores {path}: no layer is of this class"), Some(help));
@@ -91,20 +97,36 @@ pub(super) fn ignored(resolver: &Resolver<'_>, hls: &Value) -> Vec<Diagnostic> {
         let known = |n: &str| resolver.known.iter().any(|k| k.eq_ignore_ascii_case(n));
         let constant = name.rsplit_once("_param").filter(|(of, i)| known(of) && i.parse::<u32>().is_ok());
         if let Some((of, _)) = constant {
-            let explicit = !all_auto(entries);
-            if explicit {
+            if !all_auto(entries) && !same_as_owner(entries, named(hls, of)) {
                 let help = format!("the type of a constant is the weight or bias type of '{of}'");
                 say(format!("hls4ml ignores {path}"), Some(help));
             }
         } else if known(name) {
-            let why = resolver.folded.get(name.as_str()).filter(|w| !w.is_empty()).map(String::as_str);
-            section(resolver, entries, &path, &LAYER_KEYS, why, &mut say);
+            let folded = resolver.folded.get(name.as_str());
+            // What hls4ml itself copies to the layers that it makes.
+            let copied = resolver.made.get(name.as_str()).and_then(|base| named(hls, base));
+            if copied != Some(entries) {
+                section(resolver, entries, &path, &LAYER_KEYS, folded.map(|f| (f, hls)), &mut say);
+            }
         } else if !inserted(name) {
             let help = advice(name, resolver.known.iter().map(String::as_str));
             say(format!("hls4ml ignores {path}: no layer has this name"), Some(help));
         }
     }
     out
+}
+
+/// The entries of a layer.
+fn named<'v>(hls: &'v Value, name: &str) -> Option<&'v Value> {
+    hls.get("LayerName")?.get(name)
+}
+
+/// Whether a constant has the type that the layer it belongs to gives its weights or bias.
+fn same_as_owner(constant: &Value, owner: Option<&Value>) -> bool {
+    let types = |v: &Value| v.get("Precision").cloned().unwrap_or(Value::Null);
+    let (Some(owner), constant) = (owner.map(types), types(constant)) else { return false };
+    let own: Vec<&Value> = ["weight", "bias"].into_iter().filter_map(|var| owner.get(var)).collect();
+    !own.is_empty() && constant.entries().iter().all(|(_, ty)| own.contains(&ty))
 }
 
 /// Layers that conversion puts in.
@@ -128,7 +150,7 @@ fn section(
     entries: &Value,
     path: &str,
     known: &[&str],
-    why: Option<&str>,
+    folded: Option<(&Folded, &Value)>,
     say: &mut dyn FnMut(String, Option<String>),
 ) {
     for (key, value) in entries.entries() {
@@ -136,7 +158,7 @@ fn section(
         if key == "Precision" {
             for (var, ty) in value.entries() {
                 let at = format!("{at}.{var}");
-                precision(resolver, (&at, var, ty), path, why, say);
+                precision(resolver, (&at, var, ty), path, folded, say);
             }
             continue;
         }
@@ -150,7 +172,9 @@ fn section(
             }
             "Compression" => {}
             key if HARMLESS.contains(&key) && (path != "Model" || MODEL_KEYS.contains(&key)) => {}
-            "Implementation" => say(format!("hls4ml ignores {at}: only a Softmax has an implementation"), None),
+            "Implementation" => {
+                say(format!("hls4ml ignores {at}: only a Softmax has an implementation"), None)
+            }
             key if snake(key).ends_with("_t") => {
                 say(format!("hls4ml ignores {at}"), Some("write it under Precision".to_owned()));
             }
@@ -166,7 +190,7 @@ fn precision(
     resolver: &Resolver<'_>,
     (at, var, ty): (&str, &str, &Value),
     path: &str,
-    why: Option<&str>,
+    folded: Option<(&Folded, &Value)>,
     say: &mut dyn FnMut(String, Option<String>),
 ) {
     let text = ty.text().unwrap_or_default();
@@ -183,8 +207,13 @@ fn precision(
     if default {
         return;
     }
-    let help = match (why, var) {
-        (Some(why), _) => why.to_owned(),
+    if let Some((folded, hls)) = folded
+        && named(hls, &folded.into).and_then(|of| of.get("Precision")?.get(var)) == Some(ty)
+    {
+        return;
+    }
+    let help = match (folded, var) {
+        (Some((folded, _)), _) => folded.why.clone(),
         (None, "table" | "exp_table" | "inv_table" | "inv_inp") => {
             format!("tables keep their default type; hls4ml reads '{var}_t' beside Precision, in {path}")
         }

@@ -146,8 +146,11 @@ impl<'a> Store<'a> {
         sections.push(self.section("LayerName", &layer.name, false));
         sections.push(self.section("LayerType", &layer.class, false));
         sections.push(self.model());
-        let found =
-            sections.into_iter().flatten().filter_map(|s| Self::entry(&s, key)).find(|(v, _)| **v != Value::Null)?;
+        let found = sections
+            .into_iter()
+            .flatten()
+            .filter_map(|s| Self::entry(&s, key))
+            .find(|(v, _)| **v != Value::Null)?;
         self.used.insert(found.1.clone());
         Some(found)
     }
