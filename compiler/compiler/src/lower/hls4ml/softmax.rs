@@ -41,7 +41,9 @@ impl Lowerer<'_> {
         let inv_in = layer.inv_input.map_or_else(|| rounding(18, 8), Ok)?;
         let accum = layer.accum.map_or_else(|| rounding(18, 8), Ok)?;
         let ty = layer.result.map_or_else(|| self.hls4ml_default(), Ok)?;
-        let size = layer.table_size.unwrap_or(super::TABLE_SIZE);
+        // Both tables are cut to what the narrower of logits and reciprocals can index.
+        let bits = x.width().min(inv_ty.format.width()).min(30);
+        let size = layer.table_size.unwrap_or(super::TABLE_SIZE).min(1 << bits);
         let signed = u32::from(x.is_signed());
         let delta = match kind {
             SoftmaxKind::Stable => Format::new(false, (x.width() - signed).max(1), x.int() - signed as i32)
