@@ -12,5 +12,6 @@ pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod passes;
+pub mod profile;
 pub mod reference;
 pub mod schedule;

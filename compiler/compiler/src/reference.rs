@@ -35,6 +35,16 @@ pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic>
 /// Every value of `graph` for `inputs`, in the model's order. Works on imported and on normalised graphs. Shapes follow
 /// from those of `inputs`, which must be the declared ones where those are known.
 pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnostic> {
+    eval_replacing(graph, inputs, &mut |_| None)
+}
+
+/// As [`eval_all`], but wherever `replace` gives a tensor, later nodes read it instead of the value computed. The result
+/// holds the values as computed. A replacement has the value's type and shape.
+pub fn eval_replacing(
+    graph: &Graph,
+    inputs: &[Tensor],
+    replace: &mut dyn FnMut(ValueId) -> Option<Tensor>,
+) -> Result<Evaluation, Diagnostic> {
     if inputs.len() != graph.inputs.len() {
         let (expected, found) = (graph.inputs.len(), inputs.len());
         return Err(Diagnostic::error(format!("the model has {expected} inputs, but {found} were given")));
@@ -50,6 +60,12 @@ pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnost
         }
         values[id.index()] = Some(Arc::new(tensor.clone()));
     }
+    let mut read = values.clone();
+    for id in &graph.inputs {
+        if let Some(tensor) = replace(*id) {
+            read[id.index()] = Some(Arc::new(tensor));
+        }
+    }
     for node in &graph.nodes {
         let op = ops::find(node).ok_or_else(|| ops::unsupported(node))?;
         let mut args = Vec::with_capacity(node.inputs.len());
@@ -57,7 +73,7 @@ pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnost
             args.push(match id {
                 None => None,
                 Some(id) => {
-                    let (value, tensor) = (graph.value(*id), values[id.index()].as_deref());
+                    let (value, tensor) = (graph.value(*id), read[id.index()].as_deref());
                     let tensor = tensor.ok_or_else(|| {
                         Diagnostic::error(format!("nothing computes its input '{}'", value.name))
                             .at_node(node)
@@ -75,7 +91,9 @@ pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnost
         let results = (op.eval)(&Call { node, args })?;
         for (id, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = id {
-                values[id.index()] = Some(Arc::new(tensor));
+                let computed = Arc::new(tensor);
+                read[id.index()] = Some(replace(*id).map_or_else(|| Arc::clone(&computed), Arc::new));
+                values[id.index()] = Some(computed);
             }
         }
     }

@@ -6,7 +6,7 @@ use hs_ir::ValueId;
 
 use super::{
     super::{Lowerer, constants, layout::Val},
-    decimal_codes, one_bit,
+    one_bit,
 };
 use crate::{diagnostic::Diagnostic, ops::Activation};
 
@@ -85,7 +85,7 @@ impl Lowerer<'_> {
             Activation::Leaky(alpha) => Act::Slope(param(alpha, layer.param)?),
             Activation::Slopes(slopes) => {
                 let ty = layer.param.map_or_else(|| self.hls4ml_default(), Ok)?;
-                Act::Slope(decimal_codes("slope", &self.spread(&slopes, input)?, ty)?)
+                Act::Slope(self.hls4ml_constants("slope", &self.spread(&slopes, input)?, ty)?)
             }
             Activation::Clip { .. } => {
                 let channels = self.node(input.hw).channels();

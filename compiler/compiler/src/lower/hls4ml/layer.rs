@@ -15,7 +15,7 @@ use super::{
         layout::{Val, channels_last},
         pool::FloatPool,
     },
-    decimal_codes, infer, one_bit,
+    infer, one_bit,
 };
 use crate::diagnostic::Diagnostic;
 
@@ -41,8 +41,8 @@ impl Lowerer<'_> {
         let outputs = dot.shape.last().copied().unwrap_or(1);
         let weight_ty = self.hls4ml_constant_type(dot.weight_value, layer.weight)?;
         let bias_ty = self.hls4ml_constant_type(dot.bias_value, layer.bias)?;
-        let weight = decimal_codes("weight", &dot.weight, weight_ty)?;
-        let bias = dot.bias.as_ref().map(|b| decimal_codes("bias", b, bias_ty)).transpose()?;
+        let weight = self.hls4ml_constants("weight", &dot.weight, weight_ty)?;
+        let bias = dot.bias.as_ref().map(|b| self.hls4ml_constants("bias", b, bias_ty)).transpose()?;
         let split = bias.is_some() && (layer.split_bias == Some(true) || layer.unbiased.is_some());
         let x = self.node(dot.input).format();
         let terms = weight.len() / outputs.max(1);
@@ -63,6 +63,7 @@ impl Lowerer<'_> {
         if let Some(exact) = exact_accum(&op, outputs, self.range(dot.input), accum_ty, x) {
             op.accum = exact;
         }
+        self.warn_sum(&op, outputs, self.range(dot.input), accum_ty, ty, v);
         let hw = self.push(dot.name, Op::Dot(op), vec![dot.input], dot.shape, ty)?;
         let hw = match bias.filter(|_| split) {
             None => hw,
@@ -72,7 +73,9 @@ impl Lowerer<'_> {
                 let ty = layer.result.map_or_else(auto, Ok)?;
                 let op = Op::Affine { scale: Codes::new(one_bit()?, vec![1]), bias, act: Act::None };
                 let shape = self.node(hw).shape.clone();
-                self.push(&format!("{}/bias", dot.name), op, vec![hw], shape, ty)?
+                let hw = self.push(&format!("{}/bias", dot.name), op, vec![hw], shape, ty)?;
+                self.warn_result(hw, v);
+                hw
             }
         };
         self.bind(v, like(hw));
@@ -92,12 +95,12 @@ impl Lowerer<'_> {
         let scale = match constants.scale {
             Some(t) => {
                 let ty = self.hls4ml_constant_type(constants.scale_value, layer.weight)?;
-                decimal_codes("scale", &self.spread(t, input)?, ty)?
+                self.hls4ml_constants("scale", &self.spread(t, input)?, ty)?
             }
             None => Codes::new(one_bit()?, vec![1]),
         };
         let bias = match constants.bias {
-            Some(t) => decimal_codes("bias", &self.spread(t, input)?, bias_ty)?,
+            Some(t) => self.hls4ml_constants("bias", &self.spread(t, input)?, bias_ty)?,
             None => Codes::new(bias_ty.format, vec![0]),
         };
         let x = self.node(input.hw).format();

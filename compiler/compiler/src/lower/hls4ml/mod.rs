@@ -7,6 +7,7 @@
 mod activation;
 mod infer;
 mod layer;
+mod silent;
 mod softmax;
 
 pub(crate) use activation::Tabulated;
@@ -82,6 +83,7 @@ impl Lowerer<'_> {
     ) -> Result<(), Diagnostic> {
         let shape = self.node(inputs[0]).shape.clone();
         let hw = self.push(name, op, inputs, shape, ty)?;
+        self.warn_result(hw, v);
         let cost = if ty.overflow == Overflow::WRAP { Cost::None } else { Cost::Logic };
         let rounding = if ty.rounding == hs_fixed::Rounding::Trn { Cost::None } else { Cost::Logic };
         self.note(hw, rounding, cost, None);

@@ -54,6 +54,7 @@ impl Lowerer<'_> {
             SoftmaxKind::Stable => (-(d as f32)).exp(),
             SoftmaxKind::Latency => (d as f32).exp(),
         })?;
+        self.warn_softmax(kind, x, delta, &exp, size);
         let inv = top_bits(inv_in.format, size, inv_ty, |s| (1.0 / s) as f32)?;
         let op = Op::Softmax(Softmax {
             kind,
