@@ -93,28 +93,13 @@ fn act_body(design: &Design<'_>, id: ValueId, act: &Act, exact: Format) -> Vec<S
         Act::None => vec!["return y_t(e);".to_owned()],
         Act::Clamp { lo, hi } => {
             let mut body = vec!["exact_t v = e;".to_owned()];
-            let mut bound = |code: &i64, op: &str| {
-                body.push(format!(
-                    "const exact_t bound = hypersonic::from_code<exact_t>({});",
-                    literal(*code)
-                ));
-                body.push(format!("if (v {op} bound)"));
-                body.push("    v = bound;".to_owned());
-            };
-            match (lo, hi) {
-                (Some(lo), Some(hi)) => {
-                    for (code, name, op) in [(lo, "low", "<"), (hi, "high", ">")] {
-                        body.push(format!(
-                            "const exact_t {name} = hypersonic::from_code<exact_t>({});",
-                            literal(*code)
-                        ));
-                        body.push(format!("if (v {op} {name})"));
-                        body.push(format!("    v = {name};"));
-                    }
+            for (bound, name, op) in [(lo, "low", "<"), (hi, "high", ">")] {
+                if let Some(code) = bound {
+                    let value = format!("hypersonic::from_code<exact_t>({})", literal(*code));
+                    body.push(format!("const exact_t {name} = {value};"));
+                    body.push(format!("if (v {op} {name})"));
+                    body.push(format!("    v = {name};"));
                 }
-                (Some(lo), None) => bound(lo, "<"),
-                (None, Some(hi)) => bound(hi, ">"),
-                (None, None) => {}
             }
             body.push("return y_t(v);".to_owned());
             body
@@ -323,7 +308,12 @@ fn accumulation(c: &mut Config, accum: &Accum, terms: usize) {
     c.constant("max_terms", terms);
 }
 
-fn geometry(c: &mut Config, g: &Geometry) {
+/// The window's constants; a dense layer or a pixel of its own needs no more than its channels.
+fn geometry(c: &mut Config, g: &Geometry, windowed: bool) {
+    c.constant("channels", g.channels);
+    if !windowed {
+        return;
+    }
     let padded = g.padded();
     for (axis, a) in ["d", "h", "w"].into_iter().enumerate() {
         let w = &g.window[axis];
@@ -344,7 +334,6 @@ fn geometry(c: &mut Config, g: &Geometry) {
     }
     let (lines, planes) = g.lines();
     let (line, plane) = g.delays();
-    c.constant("channels", g.channels);
     c.constant("taps", g.taps());
     c.constant("n_in", g.input.iter().product::<usize>() * g.channels);
     c.constant("n_lines", lines.max(1));
@@ -374,7 +363,7 @@ fn dot(design: &Design<'_>, id: ValueId, d: &Dot) -> String {
     accumulation(&mut c, &d.accum, layout.terms);
     c.alias("exact_t", "accum_t");
     c.alias("y_t", &format!("t_{name}"));
-    geometry(&mut c, &g);
+    geometry(&mut c, &g, design.is_windowed(id));
     let n_x = g.taps() * g.channels;
     c.constant("n_x", n_x);
     c.constant("n_w", d.weight.len());
@@ -430,7 +419,7 @@ fn pool(design: &Design<'_>, id: ValueId, p: &Pool) -> String {
     let mut c = Config::new(design, id);
     c.alias("x_t", &design.type_name(node.inputs[0]));
     c.alias("y_t", &format!("t_{}", design.id(id)));
-    geometry(&mut c, &g);
+    geometry(&mut c, &g, true);
     let n_x = g.taps() * g.channels;
     c.constant("n_x", n_x);
     c.constant("n_y", node.len());

@@ -135,6 +135,14 @@ impl<'a> Design<'a> {
         DotLayout::new(terms, node.channels(), reuse)
     }
 
+    /// Whether a dot gathers its inputs from several pixels, or, in a parallel design, from a pixel of many.
+    pub(crate) fn is_windowed(&self, id: ValueId) -> bool {
+        let vector = self.program.node(id).shape.len() == 1;
+        let pointwise = self.geometry(id).is_some_and(|g| g.is_pointwise());
+        !(vector || (pointwise && self.schedule.io == Io::Stream))
+    }
+
+    /// The windows of a dot or pool.
     pub(crate) fn geometry(&self, id: ValueId) -> Option<Geometry> {
         let node = self.program.node(id);
         let from = node.inputs.first().map(|i| self.program.node(*i).shape.as_slice())?;

@@ -34,12 +34,12 @@ impl DotLayout {
         if reuse == 0 || terms == 0 || outputs == 0 {
             return None;
         }
-        if terms % reuse == 0 {
+        if terms.is_multiple_of(reuse) {
             let depth = terms / reuse;
             return Some(Self { terms, outputs, turns: 1, steps: reuse, lanes: outputs, depth });
         }
         let turns = reuse / terms;
-        (reuse % terms == 0 && outputs % turns == 0).then(|| Self {
+        (reuse.is_multiple_of(terms) && outputs.is_multiple_of(turns)).then(|| Self {
             terms,
             outputs,
             turns,
@@ -89,7 +89,7 @@ impl DotLayout {
 }
 
 fn divisors(n: usize) -> Vec<usize> {
-    let mut low: Vec<usize> = (1..).take_while(|d| d * d <= n).filter(|d| n % d == 0).collect();
+    let mut low: Vec<usize> = (1..).take_while(|d| d * d <= n).filter(|d| n.is_multiple_of(*d)).collect();
     let high: Vec<usize> = low.iter().rev().map(|d| n / d).filter(|d| d * d > n).collect();
     low.extend(high);
     low

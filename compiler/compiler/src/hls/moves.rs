@@ -41,8 +41,8 @@ pub(crate) fn kind(design: &Design<'_>, id: ValueId) -> Move {
     let from = design.program.node(node.inputs[0]).channels();
     let to = node.channels();
     match &node.op {
-        Op::Reshape if to % from == 0 => Move::Widen(to / from),
-        Op::Reshape if from % to == 0 => Move::Narrow(from / to),
+        Op::Reshape if to.is_multiple_of(from) => Move::Widen(to / from),
+        Op::Reshape if from.is_multiple_of(to) => Move::Narrow(from / to),
         Op::Pad { .. } => Move::Pad,
         Op::Permute(_)
         | Op::Reshape

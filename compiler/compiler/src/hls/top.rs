@@ -206,13 +206,14 @@ fn node_call(design: &Design<'_>, id: ValueId, process: &Process, io: &str) -> (
     let with = |kernel: &str| format!("hypersonic::{kernel}_{io}<cfg_{name}>");
     match &node.op {
         Op::Dot(d) => {
-            let g = design.geometry(id).expect("a dot has a geometry");
             let latency = design.dot_layout(id, d).is_some_and(|l| l.reuse() == 1) && !is_tree(&d.accum);
             let speed = if latency { "latency" } else { "resource" };
             let function = match design.schedule.io {
-                Io::Parallel if node.shape.len() == 1 => with("dense"),
-                Io::Parallel => format!("{}<cfg_{name}>", format_args!("hypersonic::conv_parallel_{speed}")),
-                Io::Stream if g.is_pointwise() => format!("hypersonic::pointwise_stream_{speed}<cfg_{name}>"),
+                Io::Parallel if !design.is_windowed(id) => with("dense"),
+                Io::Parallel => format!("hypersonic::conv_parallel_{speed}<cfg_{name}>"),
+                Io::Stream if !design.is_windowed(id) => {
+                    format!("hypersonic::pointwise_stream_{speed}<cfg_{name}>")
+                }
                 Io::Stream => format!("hypersonic::conv_stream_{speed}<cfg_{name}>"),
             };
             // Weights stand before the outputs in no kernel: they follow the channels.

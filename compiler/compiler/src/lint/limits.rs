@@ -27,7 +27,9 @@ pub(super) fn constant_arrays(source: &Source, findings: &mut Vec<Finding>) {
     }
     for (n, line) in source.lines.iter().enumerate() {
         let factor = line.split("factor=").nth(1).and_then(|f| f.trim().parse::<usize>().ok());
-        if line.trim_start().starts_with("#pragma HLS ARRAY_PARTITION") && factor.is_some_and(|f| f > MAX_PARTITION) {
+        if line.trim_start().starts_with("#pragma HLS ARRAY_PARTITION")
+            && factor.is_some_and(|f| f > MAX_PARTITION)
+        {
             findings.push(source.finding(n + 1, "partition-limit", line.trim()));
         }
     }
@@ -90,8 +92,12 @@ pub(super) fn layers(sources: &[Source], findings: &mut Vec<Finding>) {
         let windows = calls(layer.name, "conv_stream") || calls(layer.name, "pool_stream");
         let pooled = calls(layer.name, "pool_stream") || calls(layer.name, "pool_parallel");
         let softmax = calls(layer.name, "softmax");
-        let mut partitions: Vec<(&str, usize)> =
-            layer.constants.iter().filter(|(k, _)| k.ends_with("_banks") && **k != "w_banks").map(|(k, v)| (*k, *v)).collect();
+        let mut partitions: Vec<(&str, usize)> = layer
+            .constants
+            .iter()
+            .filter(|(k, _)| k.ends_with("_banks") && **k != "w_banks")
+            .map(|(k, v)| (*k, *v))
+            .collect();
         let mut unrolled = vec![("channels", get("channels"))];
         if dot && tree {
             partitions.push(("terms", get("terms")));
@@ -114,7 +120,11 @@ pub(super) fn layers(sources: &[Source], findings: &mut Vec<Finding>) {
             [("partition-limit", MAX_PARTITION, partitions), ("unroll-limit", MAX_UNROLL, unrolled)]
         {
             for (what, value) in values.into_iter().filter(|(_, v)| *v > limit) {
-                findings.push(layer.source.finding(layer.line, rule, format!("{}: {what} = {value}", layer.name)));
+                findings.push(layer.source.finding(
+                    layer.line,
+                    rule,
+                    format!("{}: {what} = {value}", layer.name),
+                ));
             }
         }
     }

@@ -129,7 +129,9 @@ fn strip(text: &str) -> String {
                 state = State::Code;
             }
             // The names of included headers are looked at.
-            State::Quote(_) if out.trim_end_matches(|c| c != '\n').len() < out.len() && is_include(&out) => out.push(c),
+            State::Quote(_) if out.trim_end_matches(|c| c != '\n').len() < out.len() && is_include(&out) => {
+                out.push(c)
+            }
             State::Quote(_) => {}
         }
     }

@@ -24,7 +24,10 @@ fn program() -> Program {
     let dot = Dot {
         window: vec![window; 2],
         groups: 1,
-        weight: Codes::new(Format::new(true, 4, 2).unwrap(), (0..36).map(|i| i % 7 - 3).collect::<Vec<i64>>()),
+        weight: Codes::new(
+            Format::new(true, 4, 2).unwrap(),
+            (0..36).map(|i| i % 7 - 3).collect::<Vec<i64>>(),
+        ),
         bias: None,
         accum: Accum::Exact(Format::new(true, 20, 10).unwrap()),
         act: Act::RELU,
@@ -48,7 +51,8 @@ fn program() -> Program {
 
 fn project(io: Io) -> Vec<EmittedFile> {
     let program = program();
-    let (schedule, _) = schedule(&program, &ScheduleOptions { io: Some(io), ..ScheduleOptions::default() }).unwrap();
+    let (schedule, _) =
+        schedule(&program, &ScheduleOptions { io: Some(io), ..ScheduleOptions::default() }).unwrap();
     emit(&program, &schedule, "net").unwrap()
 }
 
@@ -100,7 +104,12 @@ fn the_language_rules_catch_mutations() {
 
 #[test]
 fn words_in_comments_and_strings_are_no_findings() {
-    let rules = broken(Io::Stream, "firmware/hypersonic/types.h", "T value = 0;", "T value = 0; // float, new\n/* std:: */");
+    let rules = broken(
+        Io::Stream,
+        "firmware/hypersonic/types.h",
+        "T value = 0;",
+        "T value = 0; // float, new\n/* std:: */",
+    );
     assert_eq!(rules, Vec::<&str>::new());
 }
 
@@ -118,9 +127,15 @@ fn the_limits_catch_mutations() {
         assert_eq!(broken(Io::Stream, "firmware/parameters.h", from, to), [rule], "{to}");
     }
     let big = "static const wt_conv w_conv[70000]";
-    assert_eq!(broken(Io::Stream, "firmware/weights/w_conv.h", "static const wt_conv w_conv[36]", big), ["constant-size"]);
+    assert_eq!(
+        broken(Io::Stream, "firmware/weights/w_conv.h", "static const wt_conv w_conv[36]", big),
+        ["constant-size"]
+    );
     let many: String = (0..5).map(|i| format!("static const int a{i}[60000];\n")).collect();
-    assert_eq!(broken(Io::Stream, "firmware/weights/w_conv.h", "#endif\n", &format!("#endif\n{many}")), ["constant-size"]);
+    assert_eq!(
+        broken(Io::Stream, "firmware/weights/w_conv.h", "#endif\n", &format!("#endif\n{many}")),
+        ["constant-size"]
+    );
     let cpp = "firmware/net.cpp";
     let factor = "#pragma HLS ARRAY_PARTITION variable=x_x type=cyclic factor=32";
     assert_eq!(broken(Io::Parallel, cpp, factor, &factor.replace("32", "2048")), ["partition-limit"]);
@@ -131,7 +146,8 @@ fn the_network_rules_catch_mutations() {
     let cpp = "firmware/net.cpp";
     let files = project(Io::Stream);
     let text = String::from_utf8(files.iter().find(|f| f.path == cpp).unwrap().bytes.clone()).unwrap();
-    let stream = text.lines().find(|l| l.contains("c0_x(\"c0_x\")") || l.contains("c_conv(\"c_conv\")")).unwrap();
+    let stream =
+        text.lines().find(|l| l.contains("c0_x(\"c0_x\")") || l.contains("c_conv(\"c_conv\")")).unwrap();
     let task = text.lines().find(|l| l.contains("zip_stream")).unwrap();
     let run = "    HS_RUN();";
     let cases = [
@@ -142,14 +158,21 @@ fn the_network_rules_catch_mutations() {
         (task.to_owned(), format!("{task}\n{task}"), "one-writer-one-reader"),
         (task.to_owned(), task.replace(", rows)", ", 1)"), "rows-inside"),
         (stream.to_owned(), stream.replace(", 2>", ">"), "fifo-depth"),
-        ("#pragma HLS STREAM variable=c_conv".to_owned(), "#pragma HLS STREAM variable=c_other".to_owned(), "fifo-depth"),
+        (
+            "#pragma HLS STREAM variable=c_conv".to_owned(),
+            "#pragma HLS STREAM variable=c_other".to_owned(),
+            "fifo-depth",
+        ),
     ];
     for (from, to, rule) in cases {
         let rules = broken(Io::Stream, cpp, &from, &to);
         assert!(rules.contains(&rule), "{to}: {rules:?}");
     }
     let kernel = "firmware/hypersonic/map.h";
-    assert_eq!(broken(Io::Stream, kernel, "for (unsigned r = 0; r < rows; r++)", "if (rows)"), ["rows-inside"]);
+    assert_eq!(
+        broken(Io::Stream, kernel, "for (unsigned r = 0; r < rows; r++)", "if (rows)"),
+        ["rows-inside"]
+    );
 }
 
 #[test]

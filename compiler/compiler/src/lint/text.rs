@@ -56,10 +56,10 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
             if header.trim_start().starts_with('<') {
                 findings.push(source.finding(n + 1, "no-system-header", header.trim()));
             }
-        } else if let Some(pragma) = line.strip_prefix("#pragma") {
-            if let Err(why) = check_pragma(pragma) {
-                findings.push(source.finding(n + 1, "pragma-whitelist", why));
-            }
+        } else if let Some(pragma) = line.strip_prefix("#pragma")
+            && let Err(why) = check_pragma(pragma)
+        {
+            findings.push(source.finding(n + 1, "pragma-whitelist", why));
         }
     }
     for (name, _, body) in source.functions() {

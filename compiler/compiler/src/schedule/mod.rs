@@ -1,6 +1,8 @@
 //! How a Program is laid out: io type, strategy and reuse of each layer, FIFO depths.
 
 mod fifo;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 use std::collections::BTreeMap;

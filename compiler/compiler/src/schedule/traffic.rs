@@ -133,13 +133,13 @@ impl Traffic {
                     (0..3).all(|a| (0..g.input[a]).contains(&at[a].wrapping_sub(g.window[a].pad_begin)));
                 let ends = (0..3).all(|a| {
                     let (extent, stride) = (g.window[a].extent(), g.window[a].stride);
-                    at[a] + 1 >= extent && (at[a] + 1 - extent) % stride == 0
+                    at[a] + 1 >= extent && (at[a] + 1 - extent).is_multiple_of(stride)
                 });
                 Step { reads: only(inside), writes: only(ends) }
             }
             Self::Frame { reads, .. } => Step { reads: only(i < *reads), writes: only(i >= *reads) },
             Self::Widen { ratio, .. } => Step { reads: Ports::All, writes: only(i % ratio == ratio - 1) },
-            Self::Narrow { ratio, .. } => Step { reads: only(i % ratio == 0), writes: Ports::All },
+            Self::Narrow { ratio, .. } => Step { reads: only(i.is_multiple_of(*ratio)), writes: Ports::All },
             Self::Pad { shape, from, before } => {
                 let mut rest = i;
                 let inside = (0..shape.len()).rev().all(|axis| {
