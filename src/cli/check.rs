@@ -226,7 +226,7 @@ impl Found {
 }
 
 /// The codes that the model's inputs become, in ONNX order.
-fn encode(program: &Program, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+pub(super) fn encode(program: &Program, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
     let nodes = program.inputs();
     if nodes.len() != inputs.len() {
         return Err(Failure::internal("the emulator's inputs are not the program's"));

@@ -63,6 +63,8 @@ verbs! {
     Csim csim;
     Check check;
     Inspect inspect;
+    Profile profile;
+    Golden golden;
 }
 
 /// What every verb may use.

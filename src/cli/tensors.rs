@@ -168,7 +168,7 @@ impl Destination {
 }
 
 /// A file beside `path` that disappears unless it is renamed.
-fn temporary(path: &Path) -> Result<NamedTempFile, Failure> {
+pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile, Failure> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".hypersonic-");
     // The default is private to the user; a result is as readable as any file they write.

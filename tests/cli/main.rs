@@ -1,7 +1,10 @@
 //! The command line as its users meet it: the binary, on models by real exporters.
 
 mod bad_input;
+mod ci;
+mod golden;
 mod hostile;
+mod profile;
 mod verbs;
 
 use std::path::{Path, PathBuf};

@@ -131,10 +131,11 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
     if options.precision.is_none() && options.ranges.is_none() && !lw.quantised {
         lw.warnings.push(
             Diagnostic::warning(format!(
-                "no types were given: inputs and results are {}-bit with {} integer bits, so values beyond ±{} saturate",
+                "no types were given: inputs and results are {}-bit with {} integer bits, so values beyond ±{} {}",
                 types::DEFAULT_WIDTH,
                 types::DEFAULT_INT,
-                1 << (types::DEFAULT_INT - 1)
+                1 << (types::DEFAULT_INT - 1),
+                if lw.hls4ml() { "wrap" } else { "saturate" }
             ))
             .help("--calibrate X.npy fits the integer bits to your data; --precision 'fixed<W,I>' sets one type"),
         );

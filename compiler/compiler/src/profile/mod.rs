@@ -30,7 +30,7 @@ use hs_ir::{DType, Tensor, TensorData, ValueId};
 
 use crate::{
     diagnostic::Diagnostic,
-    lower::Placed,
+    lower::{Cost, LayerNote, Placed},
     passes::NormalGraph,
     reference::{self, Evaluation},
 };
@@ -54,6 +54,8 @@ struct Tap {
     /// Hardware node.
     node: String,
     ty: Type,
+    /// The rounding of a truncating cast is part of the bias.
+    rounds: bool,
     channels: usize,
     order: Vec<usize>,
     shape: Vec<usize>,
@@ -104,7 +106,10 @@ pub struct Profiler<'a> {
 
 impl<'a> Profiler<'a> {
     /// A profiler of a lowered graph: of each tensor that has a place in hardware, shapes and copies left out.
-    pub fn new(graph: &'a NormalGraph, program: &Program, placed: &[Placed]) -> Self {
+    /// `notes` are those of the lowering.
+    pub fn new(graph: &'a NormalGraph, program: &Program, placed: &[Placed], notes: &[LayerNote]) -> Self {
+        let folded: HashSet<&str> =
+            notes.iter().filter(|n| n.rounding == Cost::Free).map(|n| n.node.as_str()).collect();
         let mut tapped = program.clone();
         tapped.nodes.retain(|n| !matches!(n.op, Op::Output { .. }));
         // Only outputs were dropped and nothing reads them, but they may have stood anywhere.
@@ -136,7 +141,8 @@ impl<'a> Profiler<'a> {
                 continue;
             }
             tapped.nodes.push(output(taps.len(), at, node));
-            taps.push(Tap::new(graph, place, (value, dtype), node));
+            let rounds = folded.contains(node.name.as_str());
+            taps.push(Tap { rounds, ..Tap::new(graph, place, (value, dtype), node) });
         }
         let by_value = taps.iter().enumerate().map(|(i, t)| (t.value.index(), i)).collect();
         let stats = vec![TensorStats::default(); taps.len()];
@@ -285,6 +291,7 @@ impl Tap {
             dtype,
             node: node.name.clone(),
             ty: node.ty,
+            rounds: false,
             channels: node.channels(),
             order: place.order.clone(),
             shape: graph.shape(value).to_vec(),

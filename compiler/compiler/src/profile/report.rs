@@ -10,12 +10,17 @@ use super::{
     stats::{Bin, Count, Distance, Spread},
 };
 
-/// Bits beyond the observed range in a proposed type.
+/// Bits of a proposed type beyond the observed range, and below the step that the target asks for: other noise comes on
+/// top of the rounding's.
 const GUARD: i32 = 1;
 /// Decibels that a bit is worth: 20 log10 2.
 const BIT: f64 = 6.020_599_913_279_624;
 /// How far below what its result type allows a layer may be before something else is to blame.
 const SLACK: f64 = 3.0;
+
+/// Operators that are tables in hardware.
+const TABLED: [&str; 9] =
+    ["Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Softplus", "Softsign", "Elu", "Selu", "Exp"];
 
 /// What is mostly to blame for a layer's own error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -134,7 +139,7 @@ impl LayerProfile {
         let step = f.value(1);
         let own = s.own.sqnr();
         let power = s.float.power();
-        let allowed = allowed(power, tap.ty);
+        let allowed = allowed(power, tap.ty, tap.rounds);
         let cause = if s.outside.elements > 0 || s.wrapped.elements > 0 {
             Cause::Range
         } else {
@@ -146,8 +151,13 @@ impl LayerProfile {
             }
         };
         let range = Extremes::of(&s.float);
+        let least = match (cause, own) {
+            // Each bit halves the step.
+            (Cause::Resolution, Some(db)) if db.is_finite() => f.frac() + ((target - db) / BIT).ceil() as i32,
+            _ => i32::MIN,
+        };
         let proposal = match cause {
-            Cause::Range | Cause::Resolution => propose(range, power, f.is_signed(), target),
+            Cause::Range | Cause::Resolution => propose(range, power, f.is_signed(), (target, least)),
             Cause::Fine | Cause::Inside => None,
         }
         .filter(|p| p.format != f);
@@ -220,16 +230,19 @@ impl LayerProfile {
             )),
             Cause::Inside => {
                 let (own, allowed) = (own?, allowed?);
-                let bits = ((target - own) / BIT).ceil().max(1.0);
-                let bits = if bits.is_finite() {
-                    format!("about {bits:.0} more bits")
+                let remedy = if TABLED.contains(&self.op.as_str()) {
+                    "its table costs the rest; an input type with fewer integer bits, or a larger table, has finer cells"
+                        .to_owned()
                 } else {
-                    "more bits".to_owned()
+                    let bits = ((target - own) / BIT).ceil().max(1.0);
+                    let bits = match bits {
+                        1.0 => "about one more bit".to_owned(),
+                        n if n.is_finite() => format!("about {n:.0} more bits"),
+                        _ => "more bits".to_owned(),
+                    };
+                    format!("weights, biases or accumulator cost the rest; give them {bits}")
                 };
-                Some(format!(
-                    "{own:.1} dB where its result type would allow {allowed:.1} dB: weights, biases, accumulator or \
-                     table cost the rest; give them {bits}"
-                ))
+                Some(format!("{own:.1} dB where its result type would allow {allowed:.1} dB: {remedy}"))
             }
         }
     }
@@ -300,33 +313,39 @@ impl Profile {
 }
 
 /// Ratio in dB of signal to the rounding noise of a type, for values spread evenly between its steps; none without
-/// signal.
-fn allowed(power: f64, ty: Type) -> Option<f64> {
+/// signal. `rounds`: half a step is added elsewhere, so that truncation rounds.
+fn allowed(power: f64, ty: Type, rounds: bool) -> Option<f64> {
     let step = ty.format.value(1);
     // Truncation errs by up to a whole step on one side.
     let noise = match ty.rounding {
-        Rounding::Trn | Rounding::TrnZero => step * step / 3.0,
-        Rounding::Rnd | Rounding::RndZero | Rounding::RndMinInf | Rounding::RndInf | Rounding::RndConv => {
-            step * step / 12.0
-        }
+        Rounding::Trn | Rounding::TrnZero if !rounds => step * step / 3.0,
+        Rounding::Trn
+        | Rounding::TrnZero
+        | Rounding::Rnd
+        | Rounding::RndZero
+        | Rounding::RndMinInf
+        | Rounding::RndInf
+        | Rounding::RndConv => step * step / 12.0,
     };
     (power > 0.0).then(|| 10.0 * (power / noise).log10())
 }
 
-/// The narrowest type, rounding and saturating, that holds `range` with a guard bit and whose rounding noise is `target`
-/// dB below a signal of mean square `power`. None without a signal and beyond 64 bits.
-fn propose(range: Extremes, power: f64, signed: bool, target: f64) -> Option<Type> {
+/// The narrowest type, rounding and saturating, that holds `range` and whose rounding noise is `target` dB below a signal
+/// of mean square `power`, with a guard bit at both ends and at least `least` fraction bits. None without a signal and
+/// beyond 64 bits.
+fn propose(range: Extremes, power: f64, signed: bool, (target, least): (f64, i32)) -> Option<Type> {
     let signed = signed || range.min < 0.0;
     let holds = |i: i32| {
         let bound = 2f64.powi(i - i32::from(signed));
-        range.max < bound && (range.min >= -bound)
+        range.max < bound && range.min >= -bound
     };
     let int = (-64..=64).find(|i| holds(*i))? + GUARD;
     let step = (12.0 * power / 10f64.powf(target / 10.0)).sqrt();
-    let frac = if step > 0.0 { (-step.log2()).ceil() as i32 } else { return None };
-    let width = u32::try_from(int + frac).unwrap_or(0).max(2);
-    let format = Format::new(signed, width, width as i32 - frac.max(2 - int)).ok()?;
-    (width <= 63 + u32::from(signed)).then(|| Type::new(format, Rounding::Rnd, Overflow::Sat))
+    let frac = if step > 0.0 { ((-step.log2()).ceil() as i32 + GUARD).max(least) } else { return None };
+    // At least two bits.
+    let frac = frac.max(2 - int);
+    let width = u32::try_from(int + frac).ok().filter(|w| *w <= 63 + u32::from(signed))?;
+    Some(Type::new(Format::new(signed, width, int).ok()?, Rounding::Rnd, Overflow::Sat))
 }
 
 /// A number for people: four significant digits.
@@ -365,18 +384,18 @@ mod tests {
 
     #[test]
     fn proposals_hold_the_range_and_reach_the_target() {
-        let of = |min, max, power, target| propose(Extremes { min, max }, power, false, target);
-        // ±3.5 needs fixed<_,3>, a guard bit makes it 4; 40 dB below 1 is a step of 0.0346, 5 fraction bits.
-        assert_eq!(of(-3.5, 2.0, 1.0, 40.0).unwrap().to_string(), "fixed<9,4,RND,SAT>");
-        assert_eq!(of(-4.0, 2.0, 1.0, 40.0).unwrap().to_string(), "fixed<9,4,RND,SAT>");
-        assert_eq!(of(0.0, 4.0, 1.0, 40.0).unwrap().to_string(), "ufixed<9,4,RND,SAT>");
+        let of = |min, max, power, target| propose(Extremes { min, max }, power, false, (target, i32::MIN));
+        // ±3.5 needs fixed<_,3> and 40 dB below 1 is a step of 0.0346, 5 fraction bits; a guard bit at both ends.
+        assert_eq!(of(-3.5, 2.0, 1.0, 40.0).unwrap().to_string(), "fixed<10,4,RND,SAT>");
+        assert_eq!(of(-4.0, 2.0, 1.0, 40.0).unwrap().to_string(), "fixed<10,4,RND,SAT>");
+        assert_eq!(of(0.0, 4.0, 1.0, 40.0).unwrap().to_string(), "ufixed<10,4,RND,SAT>");
         assert_eq!(of(0.0, 0.0, 0.0, 40.0), None);
         assert_eq!(of(0.0, 1.0, 1.0, 900.0), None);
         for (power, target) in [(0.3, 35.0), (1e6, 12.0), (1e-9, 60.0)] {
             let high = 3.0 * f64::sqrt(power);
             let ty = of(-high, high, power, target).unwrap();
             let f = ty.format;
-            assert!(f.value(f.max()) >= high && allowed(power, ty).unwrap() >= target, "{ty}");
+            assert!(f.value(f.max()) >= high && allowed(power, ty, false).unwrap() >= target, "{ty}");
         }
     }
 

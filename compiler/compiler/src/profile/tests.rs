@@ -63,7 +63,7 @@ fn profiled(precision: &str, n: usize, threads: usize, target: f64) -> Profile {
 }
 
 fn profiled_with((graph, lowered): (NormalGraph, Lowered), n: usize, threads: usize, target: f64) -> Profile {
-    let mut profiler = Profiler::new(&graph, &lowered.program, &lowered.placed);
+    let mut profiler = Profiler::new(&graph, &lowered.program, &lowered.placed, &lowered.notes);
     profiler.program().verify().unwrap();
     let rows = rows(n);
     // In two parts, as a caller would.
@@ -77,7 +77,7 @@ fn profiled_with((graph, lowered): (NormalGraph, Lowered), n: usize, threads: us
 #[test]
 fn every_tensor_with_a_place_is_watched() {
     let (graph, lowered) = model("fixed<16,6>");
-    let profiler = Profiler::new(&graph, &lowered.program, &lowered.placed);
+    let profiler = Profiler::new(&graph, &lowered.program, &lowered.placed, &lowered.notes);
     let names: Vec<&str> = profiler.taps.iter().map(|t| t.tensor.as_str()).collect();
     // Relu is fused into 'first'.
     assert_eq!(names, ["x", "r", "y"]);
@@ -151,7 +151,7 @@ fn what_a_layer_inherits_is_not_its_own() {
     let mut program = lowered.program.clone();
     let input = program.inputs()[0];
     program.nodes[input.index()].ty = "fixed<24,8,TRN,SAT>".parse().unwrap();
-    let mut profiler = Profiler::new(&graph, &program, &lowered.placed);
+    let mut profiler = Profiler::new(&graph, &program, &lowered.placed, &lowered.notes);
     let rows = rows(40);
     // Values rounded to halves before they enter.
     let halves = |t: &Tensor| {
@@ -196,7 +196,7 @@ fn the_page_stands_alone() {
 #[test]
 fn foreign_results_are_refused() {
     let (graph, lowered) = model("fixed<16,6>");
-    let mut profiler = Profiler::new(&graph, &lowered.program, &lowered.placed);
+    let mut profiler = Profiler::new(&graph, &lowered.program, &lowered.placed, &lowered.notes);
     let rows = rows(2);
     let mut found = fixed(profiler.program(), &rows);
     found[0].pop();
