@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod ci;
+mod docs;
 mod golden;
 mod hostile;
 mod profile;

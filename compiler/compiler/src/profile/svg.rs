@@ -112,8 +112,8 @@ pub(super) fn ranges(layers: &[LayerProfile]) -> String {
     for (i, l) in layers.iter().enumerate() {
         let y = TOP + ROW * i as f64;
         c.text("end", (LABEL - 8.0, y + 14.0), &label(&l.tensor));
-        // Largest magnitude is 2^int of the magnitude part, exclusive.
-        let (from, to) = (exponent(l.step), exponent(l.holds.max.max(-l.holds.min) + l.step / 2.0) + 1);
+        // The largest value and one step more are a power of two: the first magnitude that is not held.
+        let (from, to) = (exponent(l.step), exponent(l.holds.max + l.step));
         let held = format!("{} holds {} to {}", l.ty, short(l.holds.min), short(l.holds.max));
         c.rect("held", (x(from), y + 3.0), (x(to) - x(from), ROW - 6.0), &held);
         let most = l.magnitudes.iter().map(|b| b.1).max().unwrap_or(1).max(1) as f64;

@@ -63,7 +63,7 @@ impl Lowerer<'_> {
         if let Some(exact) = exact_accum(&op, outputs, self.range(dot.input), accum_ty, x) {
             op.accum = exact;
         }
-        self.warn_sum(&op, outputs, self.range(dot.input), accum_ty, ty, v);
+        let warned = self.warn_sum(&op, outputs, self.range(dot.input), accum_ty, ty, v);
         let hw = self.push(dot.name, Op::Dot(op), vec![dot.input], dot.shape, ty)?;
         let hw = match bias.filter(|_| split) {
             None => hw,
@@ -74,7 +74,9 @@ impl Lowerer<'_> {
                 let op = Op::Affine { scale: Codes::new(one_bit()?, vec![1]), bias, act: Act::None };
                 let shape = self.node(hw).shape.clone();
                 let hw = self.push(&format!("{}/bias", dot.name), op, vec![hw], shape, ty)?;
-                self.warn_result(hw, v);
+                if !warned {
+                    self.warn_result(hw, v);
+                }
                 hw
             }
         };

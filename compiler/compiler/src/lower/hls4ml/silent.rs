@@ -51,7 +51,7 @@ impl Lowerer<'_> {
         Ok(codes)
     }
 
-    /// Warns where the sum or the result of the dot product that becomes `v` can wrap.
+    /// Warns where the sum or the result of the dot product that becomes `v` can wrap, and says whether it did.
     pub(super) fn warn_sum(
         &mut self,
         dot: &Dot,
@@ -60,17 +60,14 @@ impl Lowerer<'_> {
         accum: Type,
         ty: Type,
         v: ValueId,
-    ) {
-        let Some(total) = range::dot_sum(dot, outputs, x).map(|s| s.total) else { return };
+    ) -> bool {
+        let Some(total) = range::dot_sum(dot, outputs, x).map(|s| s.total) else { return false };
         // Each product loses up to a step of the accumulator.
         let lost = dot.weight.len().checked_div(outputs).unwrap_or(0) as i128;
         let drop = u32::try_from(total.frac - accum.format.frac()).unwrap_or(0).min(60);
         let lost = if drop > 0 { lost << drop } else { 0 };
         let sum = Interval::new(total.lo.saturating_sub(lost), total.hi.saturating_add(lost), total.frac);
-        if self.warn_wrap("accumulator", "accum", sum, accum, v) {
-            return;
-        }
-        self.warn_wrap("result", "result", total, ty, v);
+        self.warn_wrap("accumulator", "accum", sum, accum, v) || self.warn_wrap("result", "result", total, ty, v)
     }
 
     /// Warns where the result of `hw` can wrap, which becomes `v`. Of dot products see [`Self::warn_sum`].
