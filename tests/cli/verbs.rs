@@ -10,7 +10,7 @@ fn help_has_examples_and_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let help = run!(dir.path(), "--help").ok().stdout;
     assert!(help.contains("Exit codes:") && help.contains("emulate"), "{help}");
-    for verb in ["compile", "emulate", "csim", "check", "inspect"] {
+    for verb in ["compile", "emulate", "csim", "check", "inspect", "profile", "golden"] {
         let help = run!(dir.path(), verb, "--help").ok().stdout;
         assert!(help.contains(&format!("Examples:\n  hypersonic {verb} ")), "{help}");
         assert!(help.contains("--json"), "{help}");
@@ -83,6 +83,28 @@ fn package_and_model_give_the_same_bits() {
     assert_eq!(again.code, 3, "{}", again.stderr);
     run!(dir.path(), "compile", CNN.onnx(), "-o", "pkg", precision[0], precision[1], "--force").ok();
     assert_eq!(listing(dir.path()), ["m.npy", "p.npy", "pkg"]);
+}
+
+#[test]
+fn a_package_says_whose_arithmetic_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    for rules in ["native", "hls4ml"] {
+        run!(
+            dir.path(),
+            "compile",
+            MLP.onnx(),
+            "-o",
+            rules,
+            "--precision",
+            "fixed<16,6>",
+            "--arithmetic",
+            rules
+        )
+        .ok();
+        let manifest = std::fs::read_to_string(dir.path().join(rules).join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        assert_eq!(manifest["arithmetic"], json!(rules));
+    }
 }
 
 #[test]
