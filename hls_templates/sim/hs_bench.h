@@ -43,17 +43,14 @@ inline long long little_endian(const unsigned char *at, unsigned bytes) {
     return (long long)value;
 }
 
-// A model input: T numbers from the codes of a file.
-template <class T> class source {
+// A model input.
+class source {
 public:
-    source(const std::string &path, size_t rows, size_t elements) : next_(0) {
-        data_ = slurp(path, rows * elements * 8);
-    }
-    T take() {
-        T value = 0;
-        value.range(T::width - 1, 0) = little_endian(&data_[next_], 8);
+    source(const std::string &path, size_t rows, size_t elements)
+        : data_(slurp(path, rows * elements * 8)), next_(0) {}
+    template <class T> void take(T &value) {
+        value.setBits((unsigned long long)little_endian(&data_[next_], 8));
         next_ += 8;
-        return value;
     }
 
 private:
@@ -61,10 +58,11 @@ private:
     size_t next_;
 };
 
-// A model output: the codes of T numbers to a file. Code is ap_int or ap_uint of T's width.
-template <class T, class Code> class sink {
+// A model output, of codes of `width` bits.
+class sink {
 public:
-    explicit sink(const std::string &path) : path_(path), file_(fopen(path.c_str(), "wb")) {
+    sink(const std::string &path, unsigned width, bool is_signed)
+        : path_(path), file_(fopen(path.c_str(), "wb")), unused_(64 - width), signed_(is_signed) {
         if (file_ == NULL)
             file_error(path_, strerror(errno));
     }
@@ -72,10 +70,15 @@ public:
         if (fclose(file_) != 0)
             file_error(path_, strerror(errno));
     }
-    void put(const T &value) {
-        Code code = 0;
-        code.range(T::width - 1, 0) = value.range(T::width - 1, 0);
-        const unsigned long long bits = (unsigned long long)code.to_int64();
+    template <class T> void put(const T &value) { put_bits(value.bits_to_uint64()); }
+
+private:
+    sink(const sink &);
+    sink &operator=(const sink &);
+
+    void put_bits(unsigned long long bits) {
+        bits <<= unused_;
+        bits = signed_ ? (unsigned long long)((long long)bits >> unused_) : bits >> unused_;
         unsigned char bytes[8];
         for (unsigned i = 0; i < 8; i++)
             bytes[i] = (unsigned char)(bits >> (8 * i));
@@ -83,11 +86,22 @@ public:
             file_error(path_, strerror(errno));
     }
 
-private:
-    sink(const sink &);
-    sink &operator=(const sink &);
     std::string path_;
     FILE *file_;
+    unsigned unused_;
+    bool signed_;
+};
+
+// The elements of a tensor.
+template <class T> class tensor {
+public:
+    explicit tensor(size_t n) : data(new T[n]) {}
+    ~tensor() { delete[] data; }
+    T *const data;
+
+private:
+    tensor(const tensor &);
+    tensor &operator=(const tensor &);
 };
 
 // Weights that are loaded instead of compiled in: K integers of `bytes` bytes each.

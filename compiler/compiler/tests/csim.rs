@@ -7,7 +7,7 @@ use std::path::Path;
 use hs_compiler::hls::csim::{CsimError, CsimOptions, Progress, build_and_run, write};
 use hs_compiler::hls::{EmittedFile, emit};
 use hs_compiler::schedule::{LayerOptions, ScheduleOptions, schedule, simulate as simulate_fifos};
-use hs_fixed::{Format, Type};
+use hs_fixed::{Format, Overflow, Rounding, Type};
 use hs_hw::testing::random_inputs;
 use hs_hw::{Accum, Act, Codes, Dot, Io, Node, Op, Program, Schedule, Strategy, ValueId, text};
 
@@ -254,4 +254,22 @@ fn a_layer_beyond_the_limits_is_refused_with_advice() {
         ..Default::default()
     };
     assert!(schedule(&p, &unknown).unwrap_err()[0].to_string().contains("the layers are fc0"));
+}
+
+#[test]
+fn types_that_the_headers_compute_otherwise_are_refused() {
+    let mut p = dense(&[2, 2]);
+    let modes = [
+        Type::new(Format::new(false, 8, 3).unwrap(), Rounding::Rnd, Overflow::WrapSm { n: 0 }),
+        // Found by a random Program: they give -1 where the range is 0..=0.
+        Type::new(Format::new(true, 1, 9).unwrap(), Rounding::RndConv, Overflow::SatSym),
+    ];
+    for ty in modes {
+        p.nodes[1].ty = ty;
+        p.nodes[2].ty = ty;
+        for io in [Io::Parallel, Io::Stream] {
+            let errors = emit(&p, &lay_out(&p, io), "net").unwrap_err();
+            assert!(errors[0].to_string().contains("node 'fc0'"), "{}", errors[0]);
+        }
+    }
 }

@@ -176,12 +176,8 @@ impl<'a> Design<'a> {
         {
             return Err(format!("a beat of {channels} elements is beyond {MAX_UNROLL}; use io_parallel"));
         }
-        for ty in types(node) {
-            if !ty.format.is_signed() && matches!(ty.overflow, Overflow::WrapSm { .. }) {
-                return Err(format!(
-                    "{ty} is unsigned, and the vendor's headers have no WRAP_SM for it; use WRAP"
-                ));
-            }
+        if let Some(message) = types(node).iter().find_map(inexpressible) {
+            return Err(message);
         }
         match &node.op {
             Op::Dot(d) => self.check_dot(id, d),
@@ -390,6 +386,21 @@ impl<'a> Design<'a> {
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+}
+
+/// Why the vendor's headers do not compute as a type says, where they do not.
+fn inexpressible(ty: &Type) -> Option<String> {
+    let signed = ty.format.is_signed();
+    if !signed && matches!(ty.overflow, Overflow::WrapSm { .. }) {
+        return Some(format!("{ty}: the vendor's headers have no unsigned WRAP_SM; use WRAP"));
+    }
+    // The symmetric range holds only 0, and they saturate to -1.
+    if signed && ty.format.width() == 1 && ty.overflow == Overflow::SatSym {
+        return Some(format!(
+            "{ty}: the vendor's headers have no SAT_SYM of one signed bit; use SAT or two bits"
+        ));
+    }
+    None
 }
 
 /// Every type that a node casts into.

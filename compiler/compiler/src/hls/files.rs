@@ -155,31 +155,27 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
     let mut call: Vec<String> = Vec::new();
     for (k, id) in inputs.iter().enumerate() {
         let (ty, len) = (design.type_name(*id), design.program.node(*id).len());
-        let _ = writeln!(s, "    hypersonic_bench::source<{ty}> from{k}(files[{k}], rows, {len});");
+        let _ = writeln!(s, "    hypersonic_bench::source from{k}(files[{k}], rows, {len});");
         if stream {
             let _ = writeln!(s, "    hls::stream<{} > x{k}(\"x{k}\");", top::beat(design, *id));
         } else {
-            let _ = writeln!(s, "    std::vector<{ty} > x{k}({len});");
+            let _ = writeln!(s, "    hypersonic_bench::tensor<{ty}> x{k}({len});");
         }
-        call.push(if stream { format!("x{k}") } else { format!("x{k}.data()") });
+        call.push(if stream { format!("x{k}") } else { format!("x{k}.data") });
     }
     for (k, id) in outputs.iter().enumerate() {
         let (ty, len) = (design.type_name(*id), design.program.node(*id).len());
         let format = design.program.node(*id).format();
-        let u = if format.is_signed() { "" } else { "u" };
         let file = inputs.len() + k;
-        let _ = writeln!(
-            s,
-            "    hypersonic_bench::sink<{ty}, ap_{u}int<{}> > to{k}(files[{file}]);",
-            format.width()
-        );
+        let (width, signed) = (format.width(), format.is_signed());
+        let _ = writeln!(s, "    hypersonic_bench::sink to{k}(files[{file}], {width}, {signed});");
         if stream {
             let carrier = design.network.carrier[id.index()];
             let _ = writeln!(s, "    hls::stream<{} > y{k}(\"y{k}\");", top::beat(design, carrier));
         } else {
-            let _ = writeln!(s, "    std::vector<{ty} > y{k}({len});");
+            let _ = writeln!(s, "    hypersonic_bench::tensor<{ty}> y{k}({len});");
         }
-        call.push(if stream { format!("y{k}") } else { format!("y{k}.data()") });
+        call.push(if stream { format!("y{k}") } else { format!("y{k}.data") });
     }
     for array in design.arrays.values().filter(|a| a.loaded) {
         let (name, id) = (&array.name, design.id(array.node));
@@ -200,14 +196,16 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
             let len = design.program.node(*id).len();
             let _ = writeln!(
                 s,
-                "        for (size_t i = 0; i < {len}; i++)\n            x{k}[i] = from{k}.take();"
+                "        for (size_t i = 0; i < {len}; i++)\n            from{k}.take(x{k}.data[i]);"
             );
         }
         let _ = writeln!(s, "        {top}({});", call.join(", "));
         for (k, id) in outputs.iter().enumerate() {
             let len = design.program.node(*id).len();
-            let _ =
-                writeln!(s, "        for (size_t i = 0; i < {len}; i++)\n            to{k}.put(y{k}[i]);");
+            let _ = writeln!(
+                s,
+                "        for (size_t i = 0; i < {len}; i++)\n            to{k}.put(y{k}.data[i]);"
+            );
         }
         s.push_str("        if ((r + 1) % 64 == 0)\n            hypersonic_bench::progress(r + 1);\n    }\n");
     }
@@ -225,7 +223,7 @@ fn stream_rows(design: &Design<'_>, s: &mut String, call: &[String]) {
         let beat = top::beat(design, *id);
         let _ = writeln!(
             s,
-            "        for (size_t p = 0; p < n * {}; p++) {{\n            {beat} b;\n            for (unsigned c = 0; c < {}; c++)\n                b.v[c] = from{k}.take();\n            x{k}.write(b);\n        }}",
+            "        for (size_t p = 0; p < n * {}; p++) {{\n            {beat} b;\n            for (unsigned c = 0; c < {}; c++)\n                from{k}.take(b.v[c]);\n            x{k}.write(b);\n        }}",
             node.pixels(),
             node.channels()
         );
