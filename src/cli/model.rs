@@ -9,7 +9,7 @@ use hs_compiler::{
     diagnostic::Diagnostic,
     driver::{self, CompileOptions, Compiled, Stage},
     hls::EmittedFile,
-    onnx,
+    lower, onnx,
 };
 use hs_hw::{Program, Schedule};
 use hs_package::{Arithmetic, HLS, Overwrite, Package, PackageWriter};
@@ -58,7 +58,9 @@ impl Model {
         let calibration =
             if args.calibrate.is_empty() { None } else { Some(calibration(path, &args.calibrate)?) };
         let options = CompileOptions {
-            precision: args.precision,
+            config: args.config()?,
+            arithmetic: args.arithmetic(),
+            precision: args.precision.clone(),
             calibration,
             io: args.io(),
             strategy: args.strategy(),
@@ -107,8 +109,11 @@ impl Model {
             return Err(Failure::usage("only an ONNX file can be made into a package"));
         };
         let source = std::fs::read(onnx).map_err(|e| Failure::file(onnx, e))?;
-        let mut writer =
-            PackageWriter::new(&self.program, &self.schedule, Arithmetic::Native)?.source(&source);
+        let arithmetic = match self.compiled.as_ref().map(|c| c.arithmetic).unwrap_or_default() {
+            lower::Arithmetic::Native => Arithmetic::Native,
+            lower::Arithmetic::Hls4ml => Arithmetic::Hls4ml,
+        };
+        let mut writer = PackageWriter::new(&self.program, &self.schedule, arithmetic)?.source(&source);
         for file in self.hls_project()? {
             writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
         }

@@ -1,9 +1,12 @@
 //! Options that verbs share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use hs_fixed::Type;
+use hs_compiler::driver::ConfigText;
+use hs_fixed::{Modes, parse_type};
+
+use super::exit::Failure;
 
 /// How a model is compiled. For a package, which is compiled already, none of these can be given.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
@@ -12,10 +15,19 @@ pub(crate) struct CompileArgs {
     /// Type of inputs, weights, biases and results, such as 'fixed<16,6>' or 'fixed<12,4,RND,SAT>'
     ///
     /// fixed<W,I>, ufixed<W,I>, int<W> or uint<W>, with rounding and overflow mode if wanted; omitted modes
-    /// are RND,SAT. HLS's spelling ap_fixed<16,6,AP_RND,AP_SAT> is understood too; its omitted modes are
+    /// are RND,SAT, under hls4ml's arithmetic TRN,WRAP. HLS's spelling ap_fixed<16,6,AP_RND,AP_SAT> is understood too; its omitted modes are
     /// AP_TRN,AP_WRAP. Without this option: 16 bits, with a warning.
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) precision: Option<Type>,
+    #[arg(long, value_name = "TYPE", value_parser = type_text)]
+    pub(crate) precision: Option<String>,
+    /// Rules by which the model is computed [default: native]
+    #[arg(long)]
+    pub(crate) arithmetic: Option<Arithmetic>,
+    /// A TOML file with types, reuse and strategies of the model, of op types and of nodes; see `hypersonic config`
+    #[arg(long, value_name = "FILE", conflicts_with = "hls4ml_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// A configuration written for hls4ml (YAML or JSON): the same bits as hls4ml from it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hls4ml_config: Option<PathBuf>,
     /// Fit the integer bits of each tensor to what these inputs (.npy, .npz) make of it
     #[arg(long, value_name = "[NAME=]FILE")]
     pub(crate) calibrate: Vec<String>,
@@ -28,6 +40,20 @@ pub(crate) struct CompileArgs {
     /// Products that share a multiplier; rounded to a legal divisor in each layer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) reuse: Option<u32>,
+}
+
+/// See [`hs_compiler::lower::Arithmetic`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arithmetic {
+    /// Exact sums, one rounding a value, saturation
+    Native,
+    /// hls4ml's C++ bit for bit: a cast a product, wrapping, its tables
+    Hls4ml,
+}
+
+/// The text of a type, checked.
+fn type_text(text: &str) -> Result<String, String> {
+    parse_type(text, Modes::RND_SAT).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 /// See [`hs_hw::Io`].
@@ -54,11 +80,35 @@ impl CompileArgs {
         let mut given = Vec::new();
         let mut note = |is: bool, name| given.extend(is.then_some(name));
         note(self.precision.is_some(), "--precision");
+        note(self.arithmetic.is_some(), "--arithmetic");
+        note(self.config.is_some(), "--config");
+        note(self.hls4ml_config.is_some(), "--hls4ml-config");
         note(!self.calibrate.is_empty(), "--calibrate");
         note(self.io.is_some(), "--io");
         note(self.strategy.is_some(), "--strategy");
         note(self.reuse.is_some(), "--reuse");
         given
+    }
+
+    /// Rules of arithmetic, where chosen.
+    pub(crate) fn arithmetic(&self) -> Option<hs_compiler::lower::Arithmetic> {
+        self.arithmetic.map(|a| match a {
+            Arithmetic::Native => hs_compiler::lower::Arithmetic::Native,
+            Arithmetic::Hls4ml => hs_compiler::lower::Arithmetic::Hls4ml,
+        })
+    }
+
+    /// The text of the configuration file, if one is named.
+    pub(crate) fn config(&self) -> Result<ConfigText, Failure> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))
+        };
+        Ok(match (&self.config, &self.hls4ml_config) {
+            (Some(path), _) => ConfigText::Toml(read(path)?),
+            (None, Some(path)) => ConfigText::Hls4ml(read(path)?),
+            (None, None) => ConfigText::None,
+        })
     }
 
     /// Transport between layers, where chosen.

@@ -4,6 +4,8 @@
 //! configuration and nothing else. `HLS4ML_VECTORS=DIR` names another directory of cases. Run by
 //! `cargo test --release --workspace hls4ml -- --nocapture`.
 
+#![allow(clippy::print_stdout, reason = "a line a case is what this test is for")]
+
 mod import;
 mod translate;
 

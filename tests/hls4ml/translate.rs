@@ -11,13 +11,13 @@ use hs_hw::{Io, Strategy};
 use serde_json::Value;
 
 /// What a case configures.
-pub struct Translated {
-    pub lower: LowerOptions,
-    pub passes: PassOptions,
+pub(crate) struct Translated {
+    pub(crate) lower: LowerOptions,
+    pub(crate) passes: PassOptions,
 }
 
 /// Translates the resolved types, strategies and tables; `input` is the ONNX name of the model's input.
-pub fn options(config: &Value, input: &str) -> Result<Translated, String> {
+pub(crate) fn options(config: &Value, input: &str) -> Result<Translated, String> {
     let stream = config["io_type"] == "io_stream";
     let mut nodes: BTreeMap<String, LayerOptions> = BTreeMap::new();
     let mut unfused = BTreeSet::new();

@@ -2,24 +2,42 @@
 
 use std::path::Path;
 
-use hs_fixed::Type;
+use hs_fixed::{Modes, parse_type};
 use hs_hw::{Io, Program, Schedule, Strategy};
-use hs_ir::{Tensor, ValueId};
+use hs_ir::{Graph, Tensor, ValueId};
 
 use crate::{
+    config::{self, Config},
     diagnostic::{Diagnostic, Diagnostics},
     hls,
-    lower::{self, LayerNote, LowerOptions, ObservedRanges, Placed},
+    lower::{self, Arithmetic, LayerNote, LowerOptions, ObservedRanges, Placed},
     onnx,
     passes::{self, NormalGraph},
     reference, schedule,
 };
 
+/// The text of a configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ConfigText {
+    /// None.
+    #[default]
+    None,
+    /// Our TOML.
+    Toml(String),
+    /// A configuration of hls4ml, YAML or JSON; it asks for hls4ml's arithmetic.
+    Hls4ml(String),
+}
+
 /// What the user may choose.
 #[derive(Debug, Clone, Default)]
 pub struct CompileOptions {
-    /// Type of input, weight, bias and result.
-    pub precision: Option<Type>,
+    /// A configuration file.
+    pub config: ConfigText,
+    /// Rules of arithmetic; stronger than the configuration file's.
+    pub arithmetic: Option<Arithmetic>,
+    /// Type of input, weight, bias and result, as text: its omitted modes depend on the arithmetic. Stronger than the
+    /// configuration file's.
+    pub precision: Option<String>,
     /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits.
     pub calibration: Option<Vec<Tensor>>,
     /// Transport between layers; chosen by size when omitted.
@@ -39,6 +57,8 @@ pub struct Compiled {
     pub program: Program,
     /// Their layout in hardware.
     pub schedule: Schedule,
+    /// Rules of arithmetic that hold.
+    pub arithmetic: Arithmetic,
     /// What lowering decided a layer.
     pub notes: Vec<LayerNote>,
     /// Where the graph's tensors lie in the Program.
@@ -70,8 +90,9 @@ pub fn compile(
 ) -> Result<Compiled, Diagnostics> {
     observe(Stage::Import);
     let (graph, mut warnings) = onnx::import(path)?;
+    let config = configured(&graph, options, &mut warnings)?;
     observe(Stage::Normalise);
-    let graph = passes::normalise(graph)?;
+    let graph = passes::normalise_with(graph, &config.pass_options())?;
     let ranges = match &options.calibration {
         None => None,
         Some(data) => {
@@ -80,22 +101,46 @@ pub fn compile(
         }
     };
     observe(Stage::Lower);
-    let lowering = LowerOptions { precision: options.precision, ranges, ..LowerOptions::default() };
+    let lowering = LowerOptions { ranges, ..config.lower_options() };
     let lowered = lower::lower(&graph, &lowering)?;
     warnings.extend(lowered.warnings.iter().cloned());
     observe(Stage::Schedule);
-    let wishes = schedule::ScheduleOptions {
-        io: options.io,
-        strategy: options.strategy,
-        reuse: options.reuse,
-        ..schedule::ScheduleOptions::default()
-    };
+    let wishes = config.schedule_options(&graph);
     let (schedule, remarks) = schedule::schedule(&lowered.program, &wishes)
         .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))?;
     warnings
         .extend(remarks.into_iter().map(|n| Diagnostic { node: n.node, ..Diagnostic::warning(n.message) }));
     let lower::Lowered { program, notes, placed, warnings: _ } = lowered;
-    Ok(Compiled { graph, program, schedule, notes, placed, warnings })
+    Ok(Compiled { graph, program, schedule, arithmetic: config.arithmetic, notes, placed, warnings })
+}
+
+/// The configuration file's word, and the options' where they say something.
+fn configured(
+    graph: &Graph,
+    options: &CompileOptions,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Config, Diagnostics> {
+    let mut config = match &options.config {
+        ConfigText::None => Config::of(graph),
+        ConfigText::Toml(text) => config::parse(text, graph)?,
+        ConfigText::Hls4ml(text) => {
+            let (config, ignored) = config::from_hls4ml(text, graph)?;
+            warnings.extend(ignored);
+            config
+        }
+    };
+    config.arithmetic = options.arithmetic.unwrap_or(config.arithmetic);
+    if let Some(text) = &options.precision {
+        let modes = match config.arithmetic {
+            Arithmetic::Native => Modes::RND_SAT,
+            Arithmetic::Hls4ml => Modes::TRN_WRAP,
+        };
+        config.precision = Some(parse_type(text, modes).map_err(|e| Diagnostic::error(e.to_string()))?);
+    }
+    config.io = options.io.or(config.io);
+    config.model.strategy = options.strategy.or(config.model.strategy);
+    config.model.reuse = options.reuse.or(config.model.reuse);
+    Ok(config)
 }
 
 /// The HLS project of a compiled model: paths relative to the project, and their bytes.

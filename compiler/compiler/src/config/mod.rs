@@ -7,8 +7,8 @@
 mod hls4ml;
 mod keys;
 mod nearest;
-mod template;
 mod parse;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +23,8 @@ use crate::{
 };
 
 pub use hls4ml::from_hls4ml;
-pub use template::template;
 pub use parse::parse;
+pub use template::template;
 
 /// What a user decides about a model. Everything may be left out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,11 +64,7 @@ impl Config {
 
     /// What the passes need.
     pub fn pass_options(&self) -> PassOptions {
-        PassOptions {
-            arithmetic: self.arithmetic,
-            unfused: self.unfused.clone(),
-            apart: self.apart.clone(),
-        }
+        PassOptions { arithmetic: self.arithmetic, unfused: self.unfused.clone(), apart: self.apart.clone() }
     }
 
     /// What lowering needs; observed ranges are the caller's to add.

@@ -100,14 +100,20 @@ fn unknown(warnings: &mut Vec<Diagnostic>, map: &Value, path: &str, known: &[&st
     }
 }
 
-fn read_project(config: &mut Config, root: &Value, errors: &mut Vec<Diagnostic>, warnings: &mut Vec<Diagnostic>) {
+fn read_project(
+    config: &mut Config,
+    root: &Value,
+    errors: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) {
     config.io = match root.get("IOType").map(Value::text) {
         None => Some(Io::Parallel),
         Some(Some("io_parallel")) => Some(Io::Parallel),
         Some(Some("io_stream")) => Some(Io::Stream),
         Some(_) => {
             errors.push(
-                Diagnostic::error("IOType is neither io_parallel nor io_stream").help("hls4ml knows no other"),
+                Diagnostic::error("IOType is neither io_parallel nor io_stream")
+                    .help("hls4ml knows no other"),
             );
             None
         }
@@ -132,7 +138,8 @@ fn softmax_table() -> Type {
 }
 
 fn table_type(width: u32, int: i32, modes: hs_fixed::Modes) -> Type {
-    let format = hs_fixed::Format::new(true, width, int).unwrap_or_else(|_| unreachable!("fixed<{width},{int}>"));
+    let format =
+        hs_fixed::Format::new(true, width, int).unwrap_or_else(|_| unreachable!("fixed<{width},{int}>"));
     Type::new(format, modes.rounding, modes.overflow)
 }
 

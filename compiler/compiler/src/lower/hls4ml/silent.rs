@@ -67,7 +67,8 @@ impl Lowerer<'_> {
         let drop = u32::try_from(total.frac - accum.format.frac()).unwrap_or(0).min(60);
         let lost = if drop > 0 { lost << drop } else { 0 };
         let sum = Interval::new(total.lo.saturating_sub(lost), total.hi.saturating_add(lost), total.frac);
-        self.warn_wrap("accumulator", "accum", sum, accum, v) || self.warn_wrap("result", "result", total, ty, v)
+        self.warn_wrap("accumulator", "accum", sum, accum, v)
+            || self.warn_wrap("result", "result", total, ty, v)
     }
 
     /// Warns where the result of `hw` can wrap, which becomes `v`. Of dot products see [`Self::warn_sum`].
