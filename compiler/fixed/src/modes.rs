@@ -111,7 +111,7 @@ impl Type {
             return None;
         }
         if value.is_infinite() {
-            return Some(if value > 0.0 { self.format.max() } else { self.format.min() });
+            return Some(self.clip(value < 0.0) + i128::from(value < 0.0 && self.symmetric()));
         }
         if value == 0.0 {
             return Some(0);
@@ -146,7 +146,7 @@ impl Type {
         match self.overflow {
             Overflow::SatZero => 0,
             Overflow::Sat => self.clip(negative),
-            Overflow::SatSym => self.clip(negative) + i128::from(negative && f.is_signed()),
+            Overflow::SatSym => self.clip(negative) + i128::from(negative && self.symmetric()),
             Overflow::WrapSm { .. } if !f.is_signed() => self.clip(negative),
             Overflow::Wrap { n } => {
                 let mut v = low;
@@ -170,6 +170,11 @@ impl Type {
                 self.keep(with_sign_and_top(v, w, n, negative))
             }
         }
+    }
+
+    /// Whether the most negative code is out of reach.
+    fn symmetric(&self) -> bool {
+        self.overflow == Overflow::SatSym && self.format.is_signed()
     }
 
     fn clip(&self, negative: bool) -> i128 {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hs_fixed::{Format, FormatError, Interval, Type};
+use hs_fixed::{Format, FormatError, Interval, Overflow, Type};
 
 use crate::{
     Accum, Act, Average, Codes, Divide, Dot, KERNEL_ABI, Lut, Node, Op, Order, Pool, PoolKind, Program,
@@ -140,14 +140,24 @@ fn width(format: Format, what: &str) -> Check {
     Ok(())
 }
 
-fn saturated_bits(ty: &Type) -> Check {
-    let n = ty.overflow.saturated_bits();
-    ensure!(n <= ty.format.width(), "{ty} saturates more bits than it has");
+/// A cast that the hardware's types have.
+fn castable(ty: &Type) -> Check {
+    let (n, f) = (ty.overflow.saturated_bits(), ty.format);
+    ensure!(n <= f.width(), "{ty} saturates more bits than it has");
+    ensure!(
+        f.is_signed() || !matches!(ty.overflow, Overflow::WrapSm { .. }),
+        "{ty}: HLS has no unsigned WRAP_SM; use WRAP"
+    );
+    // The symmetric range would hold only 0.
+    ensure!(
+        !(f.is_signed() && f.width() == 1 && ty.overflow == Overflow::SatSym),
+        "{ty}: HLS has no SAT_SYM of one signed bit; use SAT or two bits"
+    );
     Ok(())
 }
 
 fn tensor_type(ty: &Type) -> Check {
-    saturated_bits(ty)?;
+    castable(ty)?;
     width(ty.format, "its type")
 }
 
@@ -316,11 +326,11 @@ fn accum(a: &Accum, terms: Format, init: Option<Format>, n: usize) -> Check {
             }
         }
         Accum::Stepwise { product, ty, order } => {
-            saturated_bits(ty)?;
+            castable(ty)?;
             width(ty.format, "the accumulator")?;
             let terms = match product {
                 Some(p) => {
-                    saturated_bits(p)?;
+                    castable(p)?;
                     width(p.format, "the product type")?;
                     p.format
                 }
@@ -330,7 +340,7 @@ fn accum(a: &Accum, terms: Format, init: Option<Format>, n: usize) -> Check {
             expr(ty.format.add(ty.format), "accumulator + accumulator")?;
             match *order {
                 Order::Any => ensure!(
-                    ty.overflow == hs_fixed::Overflow::WRAP && ty.format.frac() >= terms.frac(),
+                    ty.overflow == Overflow::WRAP && ty.format.frac() >= terms.frac(),
                     "order 'any' needs an accumulator that wraps and rounds nothing"
                 ),
                 Order::Strided { rf } | Order::Blocked { rf } => {

@@ -26,7 +26,12 @@ impl Session {
     /// Loads a file; external data is read from its folder.
     pub(crate) fn load(library: &Library, name: &str, path: &Path) -> Result<Self, String> {
         let fail = |e: ort::Error| format!("ONNX Runtime refuses {}: {e}", path.display());
-        let mut builder = ort::session::Session::builder(&library.environment).map_err(fail)?;
+        // Its rewrites change the numbers of quantised models, and this is the reference.
+        let unchanged = ort::session::builder::GraphOptimizationLevel::Disable;
+        let mut builder = ort::session::Session::builder(&library.environment)
+            .map_err(fail)?
+            .with_optimization_level(unchanged)
+            .map_err(|e| fail(e.into()))?;
         let session = builder.commit_from_file(path).map_err(fail)?;
         let mut batch = None;
         let mut side = |ports: &[ort::value::Outlet], inputs: bool| -> Result<Vec<TensorInfo>, String> {

@@ -70,7 +70,6 @@ macro_rules! fast {
                         Overflow::Sat => {
                             run(x, out, |x| clamp(widen(x) * scale), $adjust, |r| i64::from(to_int(r)))
                         }
-                        // Infinities go to the fallback: they reach the lowest code, finite values do not.
                         Overflow::SatSym => {
                             run(x, out, |x| keep(widen(x) * scale), $adjust, |r| i64::from(to_int(clamp(r))))
                         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hs_fixed::{Format, Overflow, Type};
-use hs_hw::{Accum, Codes, Divide, Dot, Io, Node, Op, Order, PoolKind, Program, Schedule, Strategy, ValueId};
+use hs_fixed::Format;
+use hs_hw::{Accum, Codes, Divide, Dot, Io, Op, Order, PoolKind, Program, Schedule, Strategy, ValueId};
 
 use super::EmitError;
 use super::layout::{
@@ -175,9 +175,6 @@ impl<'a> Design<'a> {
             && !matches!(node.op, Op::Const(_))
         {
             return Err(format!("a beat of {channels} elements is beyond {MAX_UNROLL}; use io_parallel"));
-        }
-        if let Some(message) = types(node).iter().find_map(inexpressible) {
-            return Err(message);
         }
         match &node.op {
             Op::Dot(d) => self.check_dot(id, d),
@@ -386,54 +383,4 @@ impl<'a> Design<'a> {
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
-}
-
-/// Why the vendor's headers do not compute as a type says, where they do not.
-fn inexpressible(ty: &Type) -> Option<String> {
-    let signed = ty.format.is_signed();
-    if !signed && matches!(ty.overflow, Overflow::WrapSm { .. }) {
-        return Some(format!("{ty}: the vendor's headers have no unsigned WRAP_SM; use WRAP"));
-    }
-    // The symmetric range holds only 0, and they saturate to -1.
-    if signed && ty.format.width() == 1 && ty.overflow == Overflow::SatSym {
-        return Some(format!(
-            "{ty}: the vendor's headers have no SAT_SYM of one signed bit; use SAT or two bits"
-        ));
-    }
-    None
-}
-
-/// Every type that a node casts into.
-fn types(node: &Node) -> Vec<Type> {
-    let mut all = vec![node.ty];
-    let mut accum = |a: &Accum| {
-        if let Accum::Stepwise { product, ty, .. } = a {
-            all.extend(*product);
-            all.push(*ty);
-        }
-    };
-    match &node.op {
-        Op::Dot(d) => accum(&d.accum),
-        Op::Pool(p) => {
-            if let PoolKind::Average(a) = &p.kind {
-                accum(&a.accum);
-            }
-        }
-        Op::Softmax(s) => {
-            accum(&s.sum);
-            all.extend([s.delta, s.exp_ty, s.inv_in, s.inv_ty]);
-        }
-        Op::Input { .. }
-        | Op::Output { .. }
-        | Op::Const(_)
-        | Op::Affine { .. }
-        | Op::Requant(_)
-        | Op::Binary { .. }
-        | Op::Table(_)
-        | Op::Reshape
-        | Op::Permute(_)
-        | Op::Concat { .. }
-        | Op::Pad { .. } => {}
-    }
-    all
 }

@@ -79,11 +79,15 @@ fn configurations(source: &Source) -> Vec<Layer<'_>> {
 
 /// Each layer's constants against the limits of the kernel that is instantiated with it.
 pub(super) fn layers(sources: &[Source], findings: &mut Vec<Finding>) {
+    // What each layer is an argument of.
+    let mut instances: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for s in sources {
+        for i in (0..s.tokens.len()).filter(|i| s.at(i + 1) == "<") {
+            instances.entry(s.at(i + 2)).or_default().push(s.at(i));
+        }
+    }
     let calls = |layer: &str, kernel: &str| {
-        sources.iter().any(|s| {
-            (0..s.tokens.len())
-                .any(|i| s.at(i).starts_with(kernel) && s.at(i + 1) == "<" && s.at(i + 2) == layer)
-        })
+        instances.get(layer).is_some_and(|kernels| kernels.iter().any(|k| k.starts_with(kernel)))
     };
     for layer in sources.iter().flat_map(configurations) {
         let get = |name: &str| layer.constants.get(name).copied().unwrap_or(0);

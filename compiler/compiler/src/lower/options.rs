@@ -134,7 +134,9 @@ impl LowerOptions {
     /// What the user says of the op types that a node stands for; a result's type is that of the last of them.
     pub fn by_type(&self, sources: &[String], op: &str) -> LayerOptions {
         let own: Vec<&str> = sources.iter().filter_map(|s| self.ops.get(s)).map(String::as_str).collect();
-        let all: Vec<_> = own.into_iter().chain([op]).filter_map(|op| self.types.get(op)).collect();
+        // The internal name counts only for nodes that stand for nothing in the model.
+        let names = if own.is_empty() { vec![op] } else { own };
+        let all: Vec<_> = names.into_iter().filter_map(|op| self.types.get(op)).collect();
         let mut found = all.iter().fold(LayerOptions::default(), |found, one| found.or(one));
         if let Some(last) = all.iter().rev().find_map(|o| o.result) {
             found.result = Some(last);

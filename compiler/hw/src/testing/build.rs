@@ -217,10 +217,12 @@ impl Builder<'_> {
         let overflow = match self.rng.size(0..=8) {
             0..=2 => Overflow::Sat,
             3 => Overflow::SatZero,
-            4 => Overflow::SatSym,
+            4 if !format.is_signed() || n > 1 => Overflow::SatSym,
             5 | 6 => Overflow::WRAP,
             7 => Overflow::Wrap { n: self.rng.int(1..=n.min(4)) as u32 },
-            _ => Overflow::WrapSm { n: self.rng.int(0..=n.min(3)) as u32 },
+            8 if format.is_signed() => Overflow::WrapSm { n: self.rng.int(0..=n.min(3)) as u32 },
+            // HLS has no SAT_SYM of one signed bit and no unsigned WRAP_SM.
+            _ => Overflow::Sat,
         };
         Type::new(format, *self.rng.pick(&Rounding::ALL), overflow)
     }
