@@ -58,6 +58,7 @@ macro_rules! verbs {
 }
 
 verbs! {
+    Config config;
     Compile compile;
     Emulate emulate;
     Csim csim;

@@ -10,7 +10,7 @@ fn help_has_examples_and_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let help = run!(dir.path(), "--help").ok().stdout;
     assert!(help.contains("Exit codes:") && help.contains("emulate"), "{help}");
-    for verb in ["compile", "emulate", "csim", "check", "inspect", "profile", "golden"] {
+    for verb in ["compile", "emulate", "csim", "check", "inspect", "profile", "golden", "config"] {
         let help = run!(dir.path(), verb, "--help").ok().stdout;
         assert!(help.contains(&format!("Examples:\n  hypersonic {verb} ")), "{help}");
         assert!(help.contains("--json"), "{help}");
@@ -262,4 +262,37 @@ fn inspect_counts() {
     let sum: u64 = layers.iter().map(|l| l["parameters"].as_u64().unwrap()).sum();
     assert_eq!(json["parameters"].as_u64(), Some(sum));
     assert!(sum > 1000, "{json}");
+}
+
+#[test]
+fn a_configuration_to_start_from_decides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    run!(dir.path(), "config", CNN.onnx(), "-o", "model.toml").ok();
+    let text = std::fs::read_to_string(dir.path().join("model.toml")).unwrap();
+    assert!(text.contains("/f/f.0/Conv"), "{text}");
+    let with = run!(dir.path(), "inspect", CNN.onnx(), "--config", "model.toml", "--json").ok();
+    let without = run!(dir.path(), "inspect", CNN.onnx(), "--json").ok();
+    let print = |out: &str| serde_json::from_str::<serde_json::Value>(out).unwrap()["fingerprint"].clone();
+    assert_eq!(print(&with.stdout), print(&without.stdout));
+}
+
+#[test]
+fn layout_never_changes_a_bit_of_native_arithmetic() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut prints = std::collections::BTreeSet::new();
+    for layout in [
+        vec![],
+        vec!["--io", "parallel"],
+        vec!["--io", "stream"],
+        vec!["--io", "parallel", "--strategy", "latency"],
+        vec!["--io", "parallel", "--strategy", "resource", "--reuse", "8"],
+        vec!["--io", "stream", "--strategy", "resource", "--reuse", "3"],
+    ] {
+        let mut args = vec!["inspect".to_owned(), CNN.onnx().display().to_string(), "--json".to_owned()];
+        args.extend(layout.iter().map(|a| (*a).to_owned()));
+        let out = crate::hypersonic(dir.path(), &args).ok();
+        let json: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
+        prints.insert(json["fingerprint"].to_string());
+    }
+    assert_eq!(prints.len(), 1, "{prints:?}");
 }
