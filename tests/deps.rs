@@ -15,6 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-runtime", &["hs-fixed", "hs-hw", "hs-package"]),
     ("hs-emulator", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
+    ("hs-model-config", &[]),
+    ("hs-proto", &["hs-model-config"]),
     ("xtask", &[]),
 ];
 

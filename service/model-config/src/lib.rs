@@ -1,0 +1,5 @@
+//! Triton's model configuration (`config.pbtxt`).
+
+mod generated;
+
+pub use generated::inference::*;
