@@ -17,6 +17,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-backend-onnxruntime", DEVICE),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),
+    ("hs-serve", &["hs-model-config", "hs-runtime"]),
+    ("hs-server", &["hs-model-config", "hs-proto", "hs-runtime", "hs-serve"]),
     ("xtask", &[]),
 ];
 
@@ -29,6 +31,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-package", &["prost"]),
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
+    ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
 ];
 
 const ROOT: &str = "hypersonic";

@@ -25,9 +25,11 @@ pub(crate) fn classify(
     for (r, values) in values.chunks(row.max(1)).enumerate() {
         let mut order: Vec<usize> = (0..values.len()).collect();
         // Among floats, what is not a number comes last.
-        order.sort_by(|a, b| values[*b].partial_cmp(&values[*a]).unwrap_or_else(|| {
-            values[*a].is_nan().cmp(&values[*b].is_nan())
-        }));
+        order.sort_by(|a, b| {
+            values[*b]
+                .partial_cmp(&values[*a])
+                .unwrap_or_else(|| values[*a].is_nan().cmp(&values[*b].is_nan()))
+        });
         for index in &order[..classes] {
             let value = text(tensor.data(), r * row + index);
             let label = labels.get(*index).map_or(String::new(), |l| format!(":{l}"));

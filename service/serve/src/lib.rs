@@ -27,7 +27,7 @@ pub use loader::{LoadRequest, LoadedModel, ModelLoader, Runner};
 pub use request::{InferRequest, InferResponse, InputTensor, OutputTensor, RequestedOutput};
 pub use served::{ModelMetadata, Served, TensorMetadata};
 pub use server::{EXTENSIONS, IndexEntry, LoadOverride, ModelControl, Server, ServerMetadata, ServerOptions};
-pub use settings::Settings;
+pub use settings::{LogSettings, Settings};
 pub use shm::{Region, SharedMemory};
 pub use spec::{Port, Spec};
 pub use statistics::{BatchStatistics, Duration as StatisticDuration, ModelStatistics, Statistics};

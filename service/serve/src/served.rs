@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use hs_runtime::{Buffer, BufferError};
 
 use crate::{
-    InferRequest, InferResponse, InputTensor, LoadedModel, ModelStatistics, OutputTensor, Port, ServeError, Spec,
-    Statistics,
+    InferRequest, InferResponse, InputTensor, LoadedModel, ModelStatistics, OutputTensor, Port, ServeError,
+    Spec, Statistics,
     classify::classify,
     scheduler::{Job, Scheduler},
 };
@@ -165,7 +165,8 @@ impl Served {
         if request.inputs.len() != self.spec.inputs.len() {
             return Err(self.missing(request));
         }
-        if let Some(odd) = request.inputs.iter().find(|i| self.spec.inputs.iter().all(|p| *p.name != i.name)) {
+        if let Some(odd) = request.inputs.iter().find(|i| self.spec.inputs.iter().all(|p| *p.name != i.name))
+        {
             return Err(ServeError::invalid(format!(
                 "unexpected inference input '{}' for model '{model}'; its inputs are {}",
                 odd.name,
@@ -223,7 +224,10 @@ impl Served {
             }
         }
         let note = if self.spec.max_batch > 0 {
-            format!(". The first dimension is the batch, as the model's max_batch_size is {}", self.spec.max_batch)
+            format!(
+                ". The first dimension is the batch, as the model's max_batch_size is {}",
+                self.spec.max_batch
+            )
         } else {
             String::new()
         };
@@ -256,8 +260,9 @@ impl Served {
         })?;
         let Some(to) = &port.reshape else { return Ok(buffer) };
         let batch = (self.spec.max_batch > 0).then(|| buffer.rows());
-        reshape(buffer, batch, to)
-            .ok_or_else(|| ServeError::invalid(format!("input '{input}' cannot be given the shape {}", shape_text(to))))
+        reshape(buffer, batch, to).ok_or_else(|| {
+            ServeError::invalid(format!("input '{input}' cannot be given the shape {}", shape_text(to)))
+        })
     }
 
     fn outputs(
@@ -269,7 +274,8 @@ impl Served {
         let one = |port: &Port, classes: usize| {
             let at = self.spec.outputs.iter().position(|p| p.name == port.name);
             let Some(buffer) = at.and_then(|at| results.get(at)) else {
-                let message = format!("the backend of model '{}' gave no output '{}'", self.spec.name, port.name);
+                let message =
+                    format!("the backend of model '{}' gave no output '{}'", self.spec.name, port.name);
                 return Err(ServeError::internal(message));
             };
             let batch = (self.spec.max_batch > 0).then_some(rows);

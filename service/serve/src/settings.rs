@@ -151,7 +151,10 @@ impl Settings {
             let own = all.get(model).and_then(|t| t.get(key));
             own.or_else(|| all.get("").and_then(|t| t.get(key))).cloned()
         };
-        TRACE.iter().map(|(key, default)| (*key, find(key).unwrap_or_else(|| vec![(*default).to_owned()]))).collect()
+        TRACE
+            .iter()
+            .map(|(key, default)| (*key, find(key).unwrap_or_else(|| vec![(*default).to_owned()])))
+            .collect()
     }
 
     /// Changes trace settings, all or none; no values: back to what holds for all, or to the default.
@@ -234,10 +237,15 @@ mod tests {
         let rate = |model: &str| s.trace(model).into_iter().find(|(k, _)| *k == "trace_rate").unwrap().1;
         set("", "trace_rate", &["5"]).unwrap();
         set("m", "trace_rate", &["7"]).unwrap();
-        assert_eq!((rate(""), rate("m"), rate("n")), (vec!["5".to_owned()], vec!["7".to_owned()], vec!["5".to_owned()]));
+        assert_eq!(
+            (rate(""), rate("m"), rate("n")),
+            (vec!["5".to_owned()], vec!["7".to_owned()], vec!["5".to_owned()])
+        );
         set("m", "trace_rate", &[]).unwrap();
         assert_eq!(rate("m"), ["5"]);
-        for (key, value) in [("trace_level", "LOUD"), ("trace_rate", "x"), ("trace_file", "/etc/x"), ("trace_colour", "1")] {
+        for (key, value) in
+            [("trace_level", "LOUD"), ("trace_rate", "x"), ("trace_file", "/etc/x"), ("trace_colour", "1")]
+        {
             assert!(set("", key, &[value]).is_err(), "{key}");
         }
     }

@@ -1,0 +1,1 @@
+//! Connections: accepting, TLS, limits, draining. The same for every port.
