@@ -131,8 +131,11 @@ fn service(proto: &str, package: &str, import: &Import) -> Result<String, Codege
         .include_source_info(true)
         .include_imports(true)
         .file_descriptor_set();
-    let mut builder =
-        tonic_prost_build::configure().build_transport(false).btree_map(ALL).bytes(ALL).emit_rerun_if_changed(false);
+    let mut builder = tonic_prost_build::configure()
+        .build_transport(false)
+        .btree_map(ALL)
+        .bytes(ALL)
+        .emit_rerun_if_changed(false);
     for name in type_names(&imported) {
         builder = builder.extern_path(format!(".{package}.{name}"), format!("{}::{name}", import.types));
     }
