@@ -29,6 +29,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-package", &["prost"]),
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
+    ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];
 
 const ROOT: &str = "hypersonic";
