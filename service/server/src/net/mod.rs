@@ -1,1 +1,23 @@
 //! Connections: accepting, TLS, limits, draining. The same for every port.
+//!
+//! ```text
+//! Listener::bind ─▶ serve(listener, guard.protect(router), options, shutdown)
+//! ```
+//!
+//! [`serve`] answers HTTP/1.1 and HTTP/2 until `shutdown` resolves, then lets requests end and returns. [`Guard`] puts
+//! authorisation, rate limits and tracing before a router; what is not configured costs nothing.
+
+mod activity;
+mod body;
+mod connection;
+mod listener;
+mod serve;
+mod tls;
+
+pub use body::ReadTimeout;
+pub use connection::Peer;
+pub use listener::{BindError, Listener};
+pub use serve::{Options, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
+
+pub(crate) use body::Progress;
