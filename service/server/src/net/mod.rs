@@ -10,14 +10,26 @@
 mod activity;
 mod body;
 mod connection;
+mod group;
+mod guard;
 mod listener;
+mod rate;
+mod restrict;
 mod serve;
 mod tls;
+mod tokens;
+mod trace;
 
 pub use body::ReadTimeout;
 pub use connection::Peer;
+pub use group::Group;
+pub use guard::{Dialect, Guard};
 pub use listener::{BindError, Listener};
+pub use rate::{Rate, RateLimits};
+pub use restrict::{RestrictionError, Restrictions};
 pub use serve::{Options, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
+pub use tokens::{Tokens, TokensError};
+pub use trace::TraceParent;
 
 pub(crate) use body::Progress;
