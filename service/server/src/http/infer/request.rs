@@ -1,0 +1,235 @@
+//! Requests that start with JSON.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use bytes::Bytes;
+use hs_runtime::Datatype;
+use hs_serve::{InferRequest, InputTensor, RequestedOutput, SharedMemory};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+
+use super::{super::object::Object, Asked, Form, HttpError, Place, Wanted, elements, json};
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    parameters: Parameters,
+    #[serde(borrow)]
+    inputs: Vec<Object<Input<'a>>>,
+    #[serde(default)]
+    outputs: Vec<Object<Output>>,
+}
+
+#[derive(Deserialize)]
+struct Input<'a> {
+    name: String,
+    shape: Vec<i64>,
+    #[serde(borrow)]
+    datatype: Cow<'a, str>,
+    #[serde(default)]
+    parameters: Object<InputParameters>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct InputParameters {
+    binary_data_size: Option<usize>,
+    shared_memory_region: Option<String>,
+    shared_memory_offset: u64,
+    shared_memory_byte_size: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    name: String,
+    #[serde(default)]
+    parameters: Object<OutputParameters>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OutputParameters {
+    classification: usize,
+    binary_data: Option<bool>,
+    shared_memory_region: Option<String>,
+    shared_memory_offset: u64,
+    shared_memory_byte_size: Option<u64>,
+}
+
+/// The parameters of a request that mean something here.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parameters {
+    binary_data_output: bool,
+    priority: u64,
+    timeout: u64,
+}
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Parameters;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
+                let mut known = Parameters::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "binary_data_output" => known.binary_data_output = map.next_value()?,
+                        "priority" => known.priority = map.next_value()?,
+                        "timeout" => known.timeout = map.next_value()?,
+                        // Each request gives one answer, which is its last.
+                        "sequence_start" | "sequence_end" | "triton_enable_empty_final_response" => {
+                            map.next_value::<bool>()?;
+                        }
+                        key if key.starts_with("triton_") => {
+                            return Err(A::Error::custom(format_args!(
+                                "parameter keys starting with 'triton_' are reserved for Triton usage, and '{key}' \
+                                 is none of its"
+                            )));
+                        }
+                        key => match map.next_value()? {
+                            Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+                            Value::Null | Value::Array(_) | Value::Object(_) => {
+                                return Err(A::Error::custom(format_args!(
+                                    "parameter '{key}' has invalid type. It should be either 'int', 'bool', or \
+                                     'string'"
+                                )));
+                            }
+                        },
+                    }
+                }
+                Ok(known)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The request in a `body` whose first `length` bytes are JSON. Binary tensors are parts of the body, not copies.
+pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<Asked, HttpError> {
+    let text = &body[..length];
+    let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(text).map_err(|e| unreadable(text, &e))?;
+    let mut rest = body.slice(length..);
+    let mut inputs = Vec::with_capacity(wire.inputs.len());
+    for Object(input) in wire.inputs {
+        inputs.push(tensor(input, shm, &mut rest)?);
+    }
+    if !rest.is_empty() {
+        return Err(HttpError::bad(format_args!(
+            "unexpected additional input data: {} bytes after those of the inputs",
+            rest.len()
+        )));
+    }
+    let binary = wire.parameters.binary_data_output;
+    let mut outputs = Vec::with_capacity(wire.outputs.len());
+    let mut forms = Vec::with_capacity(wire.outputs.len());
+    for Object(output) in wire.outputs {
+        forms.push(form(&output, binary)?);
+        outputs.push(RequestedOutput { name: output.name, classes: output.parameters.0.classification });
+    }
+    let request = InferRequest {
+        id: wire.id,
+        inputs,
+        outputs,
+        priority: wire.parameters.priority,
+        timeout: (wire.parameters.timeout > 0).then(|| Duration::from_micros(wire.parameters.timeout)),
+        ..InferRequest::default()
+    };
+    Ok(Asked { request, wanted: Wanted { binary, outputs: forms } })
+}
+
+fn unreadable(text: &[u8], error: &serde_json::Error) -> HttpError {
+    let words = [&b"NaN"[..], b"Infinity"];
+    let hint = if error.is_syntax() && words.iter().any(|w| text.windows(w.len()).any(|t| t == *w)) {
+        "; JSON has neither NaN nor infinity: send such tensors as binary data"
+    } else {
+        ""
+    };
+    HttpError::bad(format_args!("failed to parse the request JSON buffer: {error}{hint}"))
+}
+
+/// The tensor of an input; a binary one is the start of `rest`.
+fn tensor(input: Input<'_>, shm: &SharedMemory, rest: &mut Bytes) -> Result<InputTensor, HttpError> {
+    let Input { name, shape, datatype, parameters: Object(parameters), data } = input;
+    let Some(datatype) = Datatype::parse(&datatype) else {
+        let known: Vec<&str> = Datatype::ALL.iter().map(|d| d.name()).collect();
+        return Err(HttpError::bad(format_args!(
+            "invalid datatype for input '{name}': '{datatype}', expected one of {}",
+            known.join(", ")
+        )));
+    };
+    let data = match (data, parameters.binary_data_size, parameters.shared_memory_region) {
+        (Some(data), None, None) => {
+            let count = elements(&name, &shape)?;
+            let read = json::read(datatype, count, data);
+            read.map_err(|e| HttpError::bad(format_args!("input '{name}', {datatype}: {e}")))?.into()
+        }
+        (None, Some(size), None) if size <= rest.len() => rest.split_to(size),
+        (None, Some(size), None) => {
+            return Err(HttpError::bad(format_args!(
+                "unexpected size for input '{name}', expecting {} additional bytes: 'binary_data_size' is {size}, the \
+                 body has {} bytes for it",
+                size - rest.len(),
+                rest.len()
+            )));
+        }
+        (None, None, Some(region)) => {
+            let place =
+                place(&name, region, parameters.shared_memory_offset, parameters.shared_memory_byte_size)?;
+            shm.read(&place.region, place.offset, place.byte_size)?
+        }
+        (data, size, region) => {
+            let set = [
+                data.map(|_| "'data'"),
+                size.map(|_| "'binary_data_size'"),
+                region.map(|_| "'shared_memory_region'"),
+            ];
+            let set: Vec<&str> = set.into_iter().flatten().collect();
+            let found =
+                if set.is_empty() { "no field is set".to_owned() } else { format!("set {}", set.join(" ")) };
+            return Err(HttpError::bad(format_args!(
+                "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
+                 'shared_memory_region' in 'parameters'. But {found} for input '{name}'"
+            )));
+        }
+    };
+    Ok(InputTensor { name, datatype, shape, data })
+}
+
+fn place(tensor: &str, region: String, offset: u64, byte_size: Option<u64>) -> Result<Place, HttpError> {
+    let byte_size = byte_size.ok_or_else(|| {
+        HttpError::bad(format_args!(
+            "'{tensor}' is in the shared memory region '{region}', but 'shared_memory_byte_size' is missing"
+        ))
+    })?;
+    Ok(Place { region, offset, byte_size })
+}
+
+fn form(output: &Output, binary: bool) -> Result<Form, HttpError> {
+    let Object(parameters) = &output.parameters;
+    if let Some(region) = &parameters.shared_memory_region {
+        if parameters.binary_data == Some(true) {
+            return Err(HttpError::bad(format_args!(
+                "output '{}' must set only one of 'binary_data' and 'shared_memory_region' in 'parameters'",
+                output.name
+            )));
+        }
+        let place = place(
+            &output.name,
+            region.clone(),
+            parameters.shared_memory_offset,
+            parameters.shared_memory_byte_size,
+        )?;
+        return Ok(Form::Shared(place));
+    }
+    Ok(if parameters.binary_data.unwrap_or(binary) { Form::Binary } else { Form::Json })
+}
