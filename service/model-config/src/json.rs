@@ -119,10 +119,16 @@ impl Reader {
     }
 }
 
-/// An integer, which may stand in quotes.
+/// An integer, which may stand in quotes or be spelt as a whole float.
 fn integer(json: &Json) -> Option<i128> {
+    // Up to here every whole number is a float, and only one.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     match json {
-        Json::Number(number) => number.as_i128(),
+        Json::Number(number) => number.as_i128().or_else(|| {
+            let whole = number.as_f64().filter(|v| v.fract() == 0.0 && v.abs() < EXACT)?;
+            #[allow(clippy::cast_possible_truncation)]
+            Some(whole as i128)
+        }),
         Json::String(text) => text.parse().ok(),
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     }
@@ -136,7 +142,11 @@ fn float(json: &Json, kind: &Kind) -> Option<Value> {
     };
     #[allow(clippy::cast_possible_truncation)]
     let narrow = value as f32;
-    Some(if matches!(kind, Kind::Float) { Value::F32(narrow) } else { Value::F64(value) })
+    match kind {
+        Kind::Float if narrow.is_infinite() && value.is_finite() => None,
+        Kind::Float => Some(Value::F32(narrow)),
+        _ => Some(Value::F64(value)),
+    }
 }
 
 /// All fields but unset messages and unset members of a `oneof`.

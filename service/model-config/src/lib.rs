@@ -10,13 +10,15 @@ mod generated;
 mod json;
 mod nearest;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use error::{ConfigError, Problem};
 pub use generated::inference::*;
 
 /// The longest configuration that is read, in bytes of its text or JSON form.
-pub const MAX_BYTES: usize = 4 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// Reads the protobuf text form.
 ///

@@ -144,7 +144,9 @@ pub(crate) fn expected(kind: &Kind) -> String {
         Kind::Bool => "true or false".to_owned(),
         Kind::String | Kind::Bytes => "a string in quotes".to_owned(),
         Kind::Message(message) => format!("a {} in braces", message.name()),
-        Kind::Enum(kind) => format!("a {}, such as {}", kind.name(), kind.default_value().name()),
+        Kind::Enum(kind) => {
+            format!("one of {}", kind.values().map(|v| v.name().to_owned()).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

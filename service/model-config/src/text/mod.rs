@@ -6,6 +6,3 @@ mod print;
 
 pub(crate) use parse::parse;
 pub(crate) use print::print;
-
-#[cfg(test)]
-mod tests;
