@@ -30,4 +30,6 @@ pub use server::{EXTENSIONS, IndexEntry, LoadOverride, ModelControl, Server, Ser
 pub use settings::{LogSettings, Settings};
 pub use shm::{Region, SharedMemory};
 pub use spec::{DEFAULT_MAX_BATCH, Port, Spec, SpecError, inside};
-pub use statistics::{BatchStatistics, Duration as StatisticDuration, ModelStatistics, Statistics};
+pub use statistics::{
+    BatchStatistics, Duration as StatisticDuration, Histogram, ModelStatistics, Statistics,
+};
