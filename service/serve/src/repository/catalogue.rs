@@ -44,7 +44,9 @@ impl Model {
         for (version, state) in old.into_iter().flat_map(|m| &m.versions) {
             match state {
                 State::Ready(_) if failed => drop(versions.insert(*version, state.clone())),
-                State::Ready(served) => drop(versions.insert(*version, State::Unloaded(Arc::downgrade(served)))),
+                State::Ready(served) => {
+                    drop(versions.insert(*version, State::Unloaded(Arc::downgrade(served))))
+                }
                 State::Unloaded(_) => drop(versions.insert(*version, state.clone())),
                 State::Loading | State::Unavailable(_) => {}
             }
@@ -105,7 +107,7 @@ impl Model {
     }
 
     /// Whether all of it that was asked for answers.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         let good = |s: &State| matches!(s, State::Ready(_) | State::Unloaded(_));
         self.problem.is_none() && self.versions.values().all(good)
     }
@@ -118,10 +120,13 @@ pub(super) struct Catalogue(pub(super) BTreeMap<String, Arc<Model>>);
 impl Catalogue {
     /// A version that answers; the latest one when `version` is empty.
     pub(super) fn get(&self, name: &str, version: &str) -> Result<Arc<Served>, ServeError> {
-        let unknown = |what: String| ServeError::not_found(format!("Request for unknown model: '{name}'{what}"));
+        let unknown =
+            |what: String| ServeError::not_found(format!("Request for unknown model: '{name}'{what}"));
         let model = self.0.get(name);
         let number = parse(version)?;
-        let Some(model) = model else { return Err(unknown(number.map_or(String::new(), |v| format!(" version {v}")) + " is not found")) };
+        let Some(model) = model else {
+            return Err(unknown(number.map_or(String::new(), |v| format!(" version {v}")) + " is not found"));
+        };
         let Some(number) = number else {
             return model.latest.clone().ok_or_else(|| unknown(" has no available versions".to_owned()));
         };

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use hs_model_config::ModelConfig;
@@ -56,13 +55,17 @@ impl Plan {
         let policy = Versions::of(name, config.version_policy.as_ref()).map_err(text)?;
         let chosen = policy.choose(&lie);
         if chosen.is_empty() {
-            return Err(format!("model '{name}' has no version: put it into a directory named by a number, such as {name}/1"));
+            return Err(format!(
+                "model '{name}' has no version: put it into a directory named by a number, such as {name}/1"
+            ));
         }
         let there = |v: &u64, lie: &BTreeSet<u64>| {
             if lie.contains(v) {
                 Ok(())
             } else {
-                Err(format!("model '{name}': version_policy names version {v}, but there is no directory {name}/{v}"))
+                Err(format!(
+                    "model '{name}': version_policy names version {v}, but there is no directory {name}/{v}"
+                ))
             }
         };
         let versions = chosen.iter().map(|v| (*v, there(v, &lie))).collect();
@@ -72,8 +75,7 @@ impl Plan {
     /// Loads one version.
     pub(super) fn load(&self, version: u64, loader: &dyn ModelLoader, strict: bool) -> Result<Ready, String> {
         let directory = self.directory.join(version.to_string());
-        let request =
-            LoadRequest { name: &self.name, version, directory: &directory, config: &self.config };
+        let request = LoadRequest { name: &self.name, version, directory: &directory, config: &self.config };
         let mut model = loader.load(&request)?;
         let raw = model.raw.take();
         let spec = |name: &str, config: ModelConfig, model: &mut LoadedModel, strict: bool| {

@@ -85,7 +85,11 @@ impl Repository {
         });
         if self.control == ModelControl::Explicit && !self.load_models.iter().any(|n| n == "*") {
             for name in self.load_models.iter().filter(|n| !found.contains_key(*n)) {
-                self.broken(name, "", &format!("failed to load '{name}', failed to poll from model repository"));
+                self.broken(
+                    name,
+                    "",
+                    &format!("failed to load '{name}', failed to poll from model repository"),
+                );
             }
             found.retain(|name, _| self.load_models.contains(name));
         }
@@ -313,12 +317,16 @@ impl Repository {
             .versions
             .iter()
             .map(|(version, there)| {
-                let (this, plan, version, there) = (Arc::clone(self), Arc::clone(&plan), *version, there.clone());
-                (version, tokio::spawn(async move {
-                    there?;
-                    let (loader, strict) = (Arc::clone(&this.loader), this.strict_config);
-                    this.threads.run(move || plan.load(version, loader.as_ref(), strict)).await?
-                }))
+                let (this, plan, version, there) =
+                    (Arc::clone(self), Arc::clone(&plan), *version, there.clone());
+                (
+                    version,
+                    tokio::spawn(async move {
+                        there?;
+                        let (loader, strict) = (Arc::clone(&this.loader), this.strict_config);
+                        this.threads.run(move || plan.load(version, loader.as_ref(), strict)).await?
+                    }),
+                )
             })
             .collect();
         let (mut models, mut twins, mut failures) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -337,7 +345,12 @@ impl Repository {
         self.publish(name, &place.repository, models, plan.raw.then_some(twins));
         if failures.is_empty() {
             let versions: Vec<String> = plan.versions.keys().map(ToString::to_string).collect();
-            tracing::info!(model = name, versions = versions.join(","), seconds = begin.elapsed().as_secs_f64(), "loaded");
+            tracing::info!(
+                model = name,
+                versions = versions.join(","),
+                seconds = begin.elapsed().as_secs_f64(),
+                "loaded"
+            );
             return Ok(());
         }
         Err(ServeError::internal(failed(name, &failures.join("; "))))
@@ -348,11 +361,15 @@ impl Repository {
         let raw = raw_name(name);
         self.replace(|models| {
             if let Some(of) = models.get(name).and_then(|m| m.twin_of.as_ref()) {
-                return Err(format!("'{name}' is what the codes of '{of}' are served as; rename one of them"));
+                return Err(format!(
+                    "'{name}' is what the codes of '{of}' are served as; rename one of them"
+                ));
             }
             let taken = plan.raw && models.get(&raw).is_some_and(|m| m.twin_of.as_deref() != Some(name));
             if taken || plan.raw && self.roots.iter().any(|r| r.path.join(&raw).is_dir()) {
-                return Err(format!("parameters: raw asks for the name '{raw}', which another model has; rename one of them"));
+                return Err(format!(
+                    "parameters: raw asks for the name '{raw}', which another model has; rename one of them"
+                ));
             }
             for (name, twin_of) in [(name, None), (&raw, Some(name))] {
                 if twin_of.is_some() && !plan.raw {

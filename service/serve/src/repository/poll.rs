@@ -40,7 +40,8 @@ async fn look(repository: &Repository) -> Result<Look, String> {
     let read = move || {
         let models = scan::models(&roots).map_err(|e| e.to_string())?;
         let sign = |places: Vec<Place>| {
-            let signatures = places.iter().map(|p| scan::signature(&p.directory).unwrap_or_default()).collect();
+            let signatures =
+                places.iter().map(|p| scan::signature(&p.directory).unwrap_or_default()).collect();
             (places, signatures)
         };
         Ok(Look(models.into_iter().map(|(name, places)| (name, sign(places))).collect()))

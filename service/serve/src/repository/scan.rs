@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn versions_are_decimal_and_above_zero() {
-        for (name, expected) in [("1", Some(1)), ("20", Some(20)), ("9223372036854775807", Some(i64::MAX as u64))] {
+        for (name, expected) in
+            [("1", Some(1)), ("20", Some(20)), ("9223372036854775807", Some(i64::MAX as u64))]
+        {
             assert_eq!(version(name), expected);
         }
         for name in ["", "0", "01", "-1", "+1", "1a", "９", "9223372036854775808"] {

@@ -38,7 +38,8 @@ pub(crate) fn complete(
     let defaulted = max_batch(name, &mut config, model.batched, inputs, outputs, strict)?;
     if !strict {
         name.clone_into(&mut config.name);
-        for (field, value) in [(&mut config.platform, &model.platform), (&mut config.backend, &model.backend)] {
+        for (field, value) in [(&mut config.platform, &model.platform), (&mut config.backend, &model.backend)]
+        {
             if field.is_empty() {
                 field.clone_from(value);
             }
@@ -48,7 +49,8 @@ pub(crate) fn complete(
             policy_choice: Some(model_version_policy::PolicyChoice::Latest(latest)),
         });
         if defaulted && config.scheduling_choice.is_none() {
-            config.scheduling_choice = Some(SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
+            config.scheduling_choice =
+                Some(SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
         }
     }
     let as_row = config.max_batch_size > 0 || !model.batched;
@@ -111,7 +113,11 @@ struct Fields<'a> {
 }
 
 impl Merge<'_> {
-    fn inputs(&self, mut listed: Vec<ModelInput>, model: &[TensorInfo]) -> Result<Vec<ModelInput>, SpecError> {
+    fn inputs(
+        &self,
+        mut listed: Vec<ModelInput>,
+        model: &[TensorInfo],
+    ) -> Result<Vec<ModelInput>, SpecError> {
         self.known("input", listed.iter().map(|i| i.name.as_str()), model)?;
         let mut all = Vec::with_capacity(model.len());
         for info in model {
@@ -184,7 +190,10 @@ impl Merge<'_> {
             *fields.data_type = ours;
         } else if !blank && *fields.data_type != ours {
             let (found, expected) = (ports::type_name(*fields.data_type), ports::type_name(ours));
-            return fail("data_type", format!("is {found}, but the model's is {expected}; write that or leave it out"));
+            return fail(
+                "data_type",
+                format!("is {found}, but the model's is {expected}; write that or leave it out"),
+            );
         }
         if fields.dims.is_empty() && fields.reshape.is_none() && !self.strict {
             *fields.dims = shape;
@@ -197,7 +206,10 @@ impl Merge<'_> {
         let fits = |(found, model): (&i64, &i64)| *model == -1 || found == model;
         if dims.len() != shape.len() || !dims.iter().zip(&shape).all(fits) {
             let axis = if self.as_row { "" } else { " with the batch axis, as max_batch_size is 0" };
-            return fail(field, format!("is {dims:?}, but the model's is {shape:?}{axis}; write that or leave it out"));
+            return fail(
+                field,
+                format!("is {dims:?}, but the model's is {shape:?}{axis}; write that or leave it out"),
+            );
         }
         Ok(())
     }
@@ -256,6 +268,10 @@ impl Executable for Subset {
 
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
         self.inner.run_buffers(inputs).map(|all| self.pick(all))
+    }
+
+    fn has_batch(&self) -> bool {
+        self.inner.has_batch()
     }
 
     fn max_rows(&self) -> Option<usize> {

@@ -93,7 +93,12 @@ impl Spec {
         }
         let Ok(max_batch) = usize::try_from(config.max_batch_size) else {
             let found = config.max_batch_size;
-            return fail("max_batch_size", format!("is {found}; expected the most rows of a request, or 0 for a model without a batch axis"));
+            return fail(
+                "max_batch_size",
+                format!(
+                    "is {found}; expected the most rows of a request, or 0 for a model without a batch axis"
+                ),
+            );
         };
         if config.input.is_empty() && config.output.is_empty() {
             return fail("input", "and output name nothing; list the model's tensors, or start the server without --disable-auto-complete-config".to_owned());

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use hs_model_config::{
-    ModelConfig, ModelDynamicBatching, ModelQueuePolicy, model_config::SchedulingChoice,
-    model_queue_policy,
+    ModelConfig, ModelDynamicBatching, ModelQueuePolicy, model_config::SchedulingChoice, model_queue_policy,
 };
 
 use super::{SpecError, parameter};
@@ -28,7 +27,11 @@ pub(super) fn policy(model: &str, config: &ModelConfig, max_batch: usize) -> Res
     Ok(policy)
 }
 
-fn dynamic_batching(model: &str, dynamic: &ModelDynamicBatching, policy: &mut Policy) -> Result<(), SpecError> {
+fn dynamic_batching(
+    model: &str,
+    dynamic: &ModelDynamicBatching,
+    policy: &mut Policy,
+) -> Result<(), SpecError> {
     let fail = |field: &str, problem: String| {
         Err(SpecError::new(model, format!("dynamic_batching: {field}"), problem))
     };
@@ -38,7 +41,10 @@ fn dynamic_batching(model: &str, dynamic: &ModelDynamicBatching, policy: &mut Po
             Ok(n) if n > 0 && n <= policy.max_batch => preferred.push(n),
             _ => {
                 let most = policy.max_batch;
-                return fail("preferred_batch_size", format!("has {size}; expected 1 to max_batch_size, which is {most}"));
+                return fail(
+                    "preferred_batch_size",
+                    format!("has {size}; expected 1 to max_batch_size, which is {most}"),
+                );
             }
         }
     }
@@ -58,7 +64,10 @@ fn dynamic_batching(model: &str, dynamic: &ModelDynamicBatching, policy: &mut Po
         return fail("priority_levels", format!("is {levels}; expected at most {MAX_LEVELS}"));
     }
     if default > levels || (levels > 0 && default == 0) {
-        return fail("default_priority_level", format!("is {default}; expected 1 to priority_levels, which is {levels}"));
+        return fail(
+            "default_priority_level",
+            format!("is {default}; expected 1 to priority_levels, which is {levels}"),
+        );
     }
     policy.levels = levels;
     policy.default_level = default;
@@ -67,7 +76,10 @@ fn dynamic_batching(model: &str, dynamic: &ModelDynamicBatching, policy: &mut Po
     }
     for (level, queue) in &dynamic.priority_queue_policy {
         if *level == 0 || *level > levels {
-            return fail("priority_queue_policy", format!("has a key of {level}; expected 1 to priority_levels, which is {levels}"));
+            return fail(
+                "priority_queue_policy",
+                format!("has a key of {level}; expected 1 to priority_levels, which is {levels}"),
+            );
         }
         policy.queues.insert(*level, queue_policy(queue));
     }
@@ -103,7 +115,11 @@ fn instances(model: &str, config: &ModelConfig) -> Result<usize, SpecError> {
         all = all.saturating_add(count.max(1).saturating_mul(group.gpus.len().max(1)));
     }
     if all > MAX_INSTANCES {
-        return Err(SpecError::new(model, "instance_group: count", format!("is {all} in all; expected at most {MAX_INSTANCES}")));
+        return Err(SpecError::new(
+            model,
+            "instance_group: count",
+            format!("is {all} in all; expected at most {MAX_INSTANCES}"),
+        ));
     }
     Ok(all)
 }

@@ -61,7 +61,11 @@ pub(super) fn input(model: &str, input: &ModelInput) -> Result<Port, SpecError> 
         tracing::warn!(model, input = input.name, "optional is ignored: every request must bring the input");
     }
     if input.allow_ragged_batch {
-        tracing::info!(model, input = input.name, "allow_ragged_batch is ignored: only requests of equal shape are batched");
+        tracing::info!(
+            model,
+            input = input.name,
+            "allow_ragged_batch is ignored: only requests of equal shape are batched"
+        );
     }
     port(model, &field, &input.name, input.data_type, &input.dims, input.reshape.as_ref())
 }
@@ -70,7 +74,9 @@ pub(super) fn output(model: &str, output: &ModelOutput, directory: &Path) -> Res
     let field = format!("output '{}':", output.name);
     let fail = |problem: String| SpecError::new(model, &field, problem);
     if output.is_shape_tensor || output.is_non_linear_format_io {
-        return Err(fail("is_shape_tensor and is_non_linear_format_io are not supported; leave them out".to_owned()));
+        return Err(fail(
+            "is_shape_tensor and is_non_linear_format_io are not supported; leave them out".to_owned(),
+        ));
     }
     let mut port =
         port(model, &field, &output.name, output.data_type, &output.dims, output.reshape.as_ref())?;
@@ -113,7 +119,14 @@ fn port(
             ));
         }
     }
-    Ok(Port { name: name.into(), datatype, dims: dims.to_vec(), reshape, optional: false, labels: Vec::new() })
+    Ok(Port {
+        name: name.into(),
+        datatype,
+        dims: dims.to_vec(),
+        reshape,
+        optional: false,
+        labels: Vec::new(),
+    })
 }
 
 fn check_dims(model: &str, field: &str, dims: &[i64]) -> Result<(), SpecError> {

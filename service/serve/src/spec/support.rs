@@ -6,12 +6,14 @@ use super::SpecError;
 
 /// Refuses what this server does not do.
 pub(crate) fn check_supported(model: &str, config: &ModelConfig) -> Result<(), SpecError> {
-    let refuse = |field: &str, remedy: &str| {
-        Err(SpecError::new(model, field, format!("is not supported; {remedy}")))
-    };
+    let refuse =
+        |field: &str, remedy: &str| Err(SpecError::new(model, field, format!("is not supported; {remedy}")));
     match &config.scheduling_choice {
         Some(SchedulingChoice::EnsembleScheduling(_)) => {
-            return refuse("ensemble_scheduling", "merge the steps into one ONNX file, or serve them one by one");
+            return refuse(
+                "ensemble_scheduling",
+                "merge the steps into one ONNX file, or serve them one by one",
+            );
         }
         Some(SchedulingChoice::SequenceBatching(_)) => {
             return refuse("sequence_batching", "give the state as inputs and outputs of the model");
