@@ -73,3 +73,69 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        convert::Infallible,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
+
+    use super::*;
+
+    /// A body of these frames, which knows its end when it gives the last.
+    struct Frames(VecDeque<Bytes>);
+
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|b| Ok(Frame::data(b))))
+        }
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    async fn read_frames(
+        frames: &[&'static [u8]],
+        length: Option<usize>,
+        limit: usize,
+    ) -> Result<Bytes, u16> {
+        let headers = length.map(|length| (header::CONTENT_LENGTH, length.into()));
+        let body = Body::new(Frames(frames.iter().map(|f| Bytes::from_static(f)).collect()));
+        read(&headers.into_iter().collect(), body, limit).await.map_err(|e| e.status.as_u16())
+    }
+
+    #[tokio::test]
+    async fn frames_become_one_buffer() {
+        for length in [None, Some(6), Some(usize::MAX >> 1)] {
+            let limit = length.unwrap_or(6);
+            let body = read_frames(&[b"ab", b"", b"c", b"def"], length, limit).await;
+            assert_eq!(body.as_deref(), Ok(&b"abcdef"[..]));
+        }
+        assert_eq!(read_frames(&[], None, 6).await.as_deref(), Ok(&b""[..]));
+        assert_eq!(read_frames(&[b""], None, 6).await.as_deref(), Ok(&b""[..]));
+    }
+
+    #[tokio::test]
+    async fn one_frame_is_taken_as_it_is() {
+        static DATA: [u8; 4] = *b"abcd";
+        let body = read_frames(&[&DATA], Some(4), 4).await.unwrap();
+        assert_eq!(body.as_ptr(), DATA.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn the_limit_holds_announced_or_not() {
+        assert_eq!(read_frames(&[b"abc"], Some(3), 2).await, Err(413));
+        assert_eq!(read_frames(&[b"abc"], None, 2).await, Err(413));
+        assert_eq!(read_frames(&[b"a", b"b", b"c"], None, 2).await, Err(413));
+        assert_eq!(read_frames(&[b"a", b"b", b"c"], None, 3).await.as_deref(), Ok(&b"abc"[..]));
+    }
+}
