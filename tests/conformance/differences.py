@@ -53,6 +53,20 @@ TABLE: dict[str, Difference] = {
     "head": Difference(405, "some probes use HEAD"),
     "health_of_an_unknown_service": Difference(b"\x08\x01", "the health protocol's text asks for NOT_FOUND"),
     "health_watch": Difference("UNIMPLEMENTED", "the health protocol has two methods"),
+    "stream_errors_as_codes": Difference("messages", "Triton asks the model alone; a wrong request is an error too"),
+    "file_escapes/file:/escaped.py": Difference(Fault(400, None, "at least one version"), "none: written inside"),
+    "file_escapes": Difference(Fault(500, None, "failed to load 'reloaded'"), CLIENTS_FAULT),
+    **{
+        f"load/{case}": Difference(Fault(500, "INTERNAL", "failed to load 'reloaded'"), CLIENTS_FAULT)
+        for case in ("config_is_not_json", "config_of_unknown_field", "files_without_config")
+    },
+    "region_offset": Difference("used twice", "it is added to the address that was already mapped from there"),
+    "region/output_too_small": Difference(Fault(500, "INTERNAL", "shared memory size"), CLIENTS_FAULT),
+    "register/unknown_key": Difference(Fault(500, "INTERNAL", "Unable to open"), CLIENTS_FAULT),
+    "register/a_path": Difference(Fault(500, "INTERNAL", "Unable to open"), CLIENTS_FAULT),
+    "log_settings/wrong_type": Difference(Fault(500, None), CLIENTS_FAULT),
+    "log_settings/not_an_object": Difference("accepted", "a request without effect is a mistake"),
+    "gpu_utilization_of_a_cpu": Difference(False, "dashboards count servers with this gauge"),
     "path_error_body": Difference("none", "clients decode the body of every refusal as JSON"),
 }
 
@@ -62,7 +76,7 @@ USED: set[str] = set()
 
 def find(case: str) -> str | None:
     """The row of `case`: `name/encoding`, else `name`."""
-    for key in (case, case.split("/")[0]):
+    for key in (case, case.split("/", 1)[0]):
         if key in TABLE:
             return key
     return None
