@@ -66,6 +66,11 @@ TABLE: dict[str, Difference] = {
     "register/a_path": Difference(Fault(500, "INTERNAL", "Unable to open"), CLIENTS_FAULT),
     "log_settings/wrong_type": Difference(Fault(500, None), CLIENTS_FAULT),
     "log_settings/not_an_object": Difference("accepted", "a request without effect is a mistake"),
+    "log_settings/unknown": Difference("accepted", "a misspelt setting is a mistake that its author wants to see"),
+    "trace_settings/unknown": Difference("accepted", "the same"),
+    "log_settings/log_file": Difference(Fault(501, None), CLIENTS_FAULT),
+    "timeout_parameter_type": Difference(Fault(500, None, "timeout"), CLIENTS_FAULT),
+    "withdrawn_requests": Difference(20, "Triton computes for clients that are gone, and the others wait: seconds"),
     "gpu_utilization_of_a_cpu": Difference(False, "dashboards count servers with this gauge"),
     "path_error_body": Difference("none", "clients decode the body of every refusal as JSON"),
 }

@@ -114,13 +114,21 @@ LABELLED = Model("labelled", dims=(10,), labels=True)
 LARGE = Model("large", dims=(47,), max_batch_size=16384)
 SLOW = Model("slow", dims=(1,), max_batch_size=0, parameters={"execute_delay_ms": 300})
 BATCHED = Model("batched", dims=(1,), extra="dynamic_batching { max_queue_delay_microseconds: 200000 }")
-# One request runs, one waits, the next is refused; a waiting one may ask for a timeout.
+# One request runs, one waits, the next is refused.
 QUEUE = Model(
     "queue",
     dims=(1,),
     max_batch_size=1,
     parameters={"execute_delay_ms": 400},
-    extra="dynamic_batching { default_queue_policy { max_queue_size: 1 allow_timeout_override: true } }",
+    extra="dynamic_batching { default_queue_policy { max_queue_size: 1 } }",
+)
+# A request that waits may say for how long.
+PATIENT = Model(
+    "patient",
+    dims=(1,),
+    max_batch_size=1,
+    parameters={"execute_delay_ms": 200},
+    extra="dynamic_batching { default_queue_policy { allow_timeout_override: true } }",
 )
 PRIORITY = Model(
     "priority",
@@ -145,7 +153,7 @@ RICH = Model(
 )
 
 MODELS = [
-    PAIR, PLAIN, ANY, *TYPED.values(), LABELLED, LARGE, SLOW, BATCHED, QUEUE, PRIORITY, CHOSEN, NEWEST,
+    PAIR, PLAIN, ANY, *TYPED.values(), LABELLED, LARGE, SLOW, BATCHED, QUEUE, PATIENT, PRIORITY, CHOSEN, NEWEST,
     RELOADED, STEADY, COUNTED, RICH,
 ]  # fmt: skip
 

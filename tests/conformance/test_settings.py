@@ -26,18 +26,22 @@ def test_log_settings_through_clients(client):
     client.update_log_settings({"log_verbose_level": 0})
 
 
-@pytest.mark.parametrize("case,settings", [("wrong_type", {"log_verbose_level": "loud"}), ("not_an_object", [1])])
-def test_refused_log_settings(server, case, settings):
+REFUSED_LOG_SETTINGS = {
+    "wrong_type": {"log_verbose_level": "loud"},
+    "not_an_object": [1],
+    "unknown": {"log_no_such_thing": True},
+    "log_file": {"log_file": "elsewhere.log"},
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_LOG_SETTINGS)
+def test_refused_log_settings(server, case):
     fault = server.expect(f"log_settings/{case}", Fault(400, None))
-    reply = wire.post(server.http, "/v2/logging", settings)
+    reply = wire.post(server.http, "/v2/logging", REFUSED_LOG_SETTINGS[case])
     if fault == "accepted":
         assert reply.status == 200
-        return
-    fault.check_http(reply.status, reply.error)
-
-
-def test_unknown_log_settings_are_taken(server):
-    assert wire.post(server.http, "/v2/logging", {"log_no_such_thing": True}).status == 200
+    else:
+        fault.check_http(reply.status, reply.error)
 
 
 def test_trace_settings(client):
@@ -63,3 +67,11 @@ def test_trace_settings_can_be_changed(client):
     rate = settings.get("settings", settings)["trace_rate"]
     assert (rate["value"][0] if isinstance(rate, dict) else rate) == "500"
     client.update_trace_settings(settings={"trace_rate": None})
+
+
+def test_refused_trace_settings(server, client):
+    expected = server.expect("trace_settings/unknown", Fault(400, "INVALID_ARGUMENT", "no_such_setting"))
+    if expected == "accepted":
+        client.update_trace_settings(settings={"no_such_setting": "1"})
+    else:
+        client.refused(expected, "update_trace_settings", settings={"no_such_setting": "1"})
