@@ -122,13 +122,22 @@ QUEUE = Model(
     parameters={"execute_delay_ms": 400},
     extra="dynamic_batching { default_queue_policy { max_queue_size: 1 } }",
 )
-# A request that waits may say for how long.
+# A request that waits may say for how long, up to ten seconds.
 PATIENT = Model(
     "patient",
     dims=(1,),
     max_batch_size=1,
     parameters={"execute_delay_ms": 200},
-    extra="dynamic_batching { default_queue_policy { allow_timeout_override: true } }",
+    extra="dynamic_batching { default_queue_policy { default_timeout_microseconds: 10000000 "
+    "allow_timeout_override: true } }",
+)
+# A request that waits longer than 50 ms is refused.
+HASTY = Model(
+    "hasty",
+    dims=(1,),
+    max_batch_size=1,
+    parameters={"execute_delay_ms": 200},
+    extra="dynamic_batching { default_queue_policy { default_timeout_microseconds: 50000 } }",
 )
 PRIORITY = Model(
     "priority",
@@ -153,7 +162,7 @@ RICH = Model(
 )
 
 MODELS = [
-    PAIR, PLAIN, ANY, *TYPED.values(), LABELLED, LARGE, SLOW, BATCHED, QUEUE, PATIENT, PRIORITY, CHOSEN, NEWEST,
+    PAIR, PLAIN, ANY, *TYPED.values(), LABELLED, LARGE, SLOW, BATCHED, QUEUE, PATIENT, HASTY, PRIORITY, CHOSEN, NEWEST,
     RELOADED, STEADY, COUNTED, RICH,
 ]  # fmt: skip
 

@@ -61,7 +61,7 @@ def test_a_full_queue_refuses_at_once(rpc):
             Fault(None, "UNAVAILABLE", "[Ee]xceeds maximum queue size").check_grpc(e.code().name, e.details())
     while len(order) < 8:
         time.sleep(0.01)
-    assert 2 <= order.count("OK") <= 4
+    assert 1 <= order.count("OK") <= 4
     last_refused = max(i for i, code in enumerate(order) if code == "UNAVAILABLE")
     assert order[:last_refused].count("OK") <= 1
 
@@ -82,18 +82,29 @@ def test_a_full_queue_over_http(server):
 
 
 def test_timeout_in_the_queue(rpc):
+    """One runs, the others wait longer than the model's policy allows."""
+    calls = launch(rpc, [one("hasty", i) for i in range(6)])
+    answered = 0
+    for i, call in enumerate(calls):
+        try:
+            assert value_of(call.result()) == i
+            answered += 1
+        except wire.grpc.RpcError as e:
+            Fault(None, "UNAVAILABLE", "[Rr]equest timeout expired").check_grpc(e.code().name, e.details())
+    assert 1 <= answered <= 3
+
+
+def test_timeout_that_a_request_asks_for(rpc):
     """One runs, some may be on their way to the model, the last one waits in the queue."""
-    calls = []
-    for i in range(5):
-        calls += launch(rpc, [one("patient", i)])
-        time.sleep(0.02)
+    calls = launch(rpc, [one("patient", i) for i in range(5)])
+    time.sleep(0.05)
     fault = Fault(None, "UNAVAILABLE", "[Rr]equest timeout expired")
     fault.check_grpc(*rpc.fault("ModelInfer", one("patient", 9).but(parameters={"timeout": 1000}).proto()))
     assert [value_of(c.result()) for c in calls] == list(range(5))
 
 
 def test_a_timeout_that_is_long_enough(rpc):
-    calls = launch(rpc, [one("patient", i).but(parameters={"timeout": 10_000_000}) for i in range(4)])
+    calls = launch(rpc, [one("patient", i).but(parameters={"timeout": 20_000_000}) for i in range(4)])
     assert [value_of(c.result()) for c in calls] == [0, 1, 2, 3]
 
 
