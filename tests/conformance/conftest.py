@@ -54,12 +54,20 @@ def server(request, kind, tmp_path_factory):
         assert died is None, f"the server ended with {died} during the tests\n{running.tail()}"
 
 
-@pytest.fixture(scope="session", params=clients.TRANSPORTS)
-def client(request, server):
-    """A tritonclient of each transport."""
-    made = clients.Client(request.param, getattr(server, request.param.split(".")[0]))
-    yield made
-    made.close()
+def client_of(transports):
+    @pytest.fixture(scope="session", params=transports)
+    def client(request, server):
+        made = clients.Client(request.param, getattr(server, request.param.split(".")[0]))
+        yield made
+        made.close()
+
+    return client
+
+
+# A tritonclient of each transport, and of those over HTTP and over gRPC.
+client = client_of(clients.TRANSPORTS)
+any_http_client = client_of(["http", "http.aio"])
+any_grpc_client = client_of(["grpc", "grpc.aio"])
 
 
 @pytest.fixture(scope="session")
@@ -127,3 +135,4 @@ def pytest_sessionfinish(session, exitstatus):
     if stale:
         print(f"\nrows of differences.py that no test met: {', '.join(stale)}")
         session.exitstatus = 1
+

@@ -71,6 +71,11 @@ TABLE: dict[str, Difference] = {
     "log_settings/log_file": Difference(Fault(501, None), CLIENTS_FAULT),
     "timeout_parameter_type": Difference(Fault(500, None, "timeout"), CLIENTS_FAULT),
     "withdrawn_requests": Difference(20, "Triton computes for clients that are gone, and the others wait: seconds"),
+    "shared_memory_by_default": Difference(
+        Fault(500, "INTERNAL", "Unable to open"), "since 26.x Triton has the flag, and the same default"
+    ),
+    "restricted_grpc": Difference("UNAVAILABLE", "a client that may not is not told to come back later"),
+    "seconds_to_exit": Difference(10, "Triton waits for idle connections too, until its time is up"),
     "gpu_utilization_of_a_cpu": Difference(False, "dashboards count servers with this gauge"),
     "path_error_body": Difference("none", "clients decode the body of every refusal as JSON"),
 }

@@ -1,7 +1,9 @@
 """Inference in every encoding, with everything that a request can ask for."""
 
+import asyncio
 import gzip
 import json
+import queue
 import zlib
 
 import ml_dtypes
@@ -10,6 +12,7 @@ import pytest
 
 import models
 import wire
+from clients import wait
 from faults import Fault
 from wire import HEADER_LENGTH, Request, Tensor
 
@@ -46,26 +49,37 @@ def same(actual, expected) -> None:
     assert actual.shape == expected.shape
 
 
+def text_of(element) -> str:
+    """JSON brings strings, binary tensors bytes."""
+    return element.decode() if isinstance(element, bytes) else element
+
+
 @pytest.mark.parametrize("datatype", VALUES)
-@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_datatypes(server, client, datatype, binary):
-    if not binary and (client.protocol == "grpc" or datatype in ("FP16", "BF16")):
-        pytest.skip("this client has the other form alone")
-    values = VALUES[datatype]
-    if client.protocol == "http":
-        tensor = client.input("IN", values, datatype, binary_data=binary)
-        outputs = [client.output("OUT", binary_data=binary)]
-    else:
-        tensor, outputs = client.input("IN", values, datatype), [client.output("OUT")]
-    answer = client.infer(models.TYPED[datatype].name, [tensor], outputs=outputs).as_numpy("OUT")
-    if datatype == "BYTES" and not binary:
-        answer = np.array([[v.encode() if isinstance(v, str) else v for v in answer[0]]], np.object_)
+def test_datatypes(client, datatype):
+    """In the form that each client takes by default: binary."""
+    tensor = client.input("IN", VALUES[datatype], datatype)
+    answer = client.infer(models.TYPED[datatype].name, [tensor], outputs=[client.output("OUT")]).as_numpy("OUT")
     if datatype == "BF16":
+        # Handed out as FP32, which holds each of its values.
         answer = answer.astype(ml_dtypes.bfloat16)
-    same(answer, values)
+    same(answer, VALUES[datatype])
 
 
-@pytest.mark.parametrize("datatype", [d for d in VALUES if d not in ("FP16", "BF16")])
+WITHOUT_JSON = ("FP16", "BF16")
+
+
+@pytest.mark.parametrize("datatype", [d for d in VALUES if d not in WITHOUT_JSON])
+def test_datatypes_in_json(any_http_client, datatype):
+    client = any_http_client
+    tensor = client.input("IN", VALUES[datatype], datatype, binary_data=False)
+    outputs = [client.output("OUT", binary_data=False)]
+    answer = client.infer(models.TYPED[datatype].name, [tensor], outputs=outputs).as_numpy("OUT")
+    if datatype == "BYTES":
+        answer = np.array([[text_of(v).encode() for v in answer[0]]], np.object_)
+    same(answer, VALUES[datatype])
+
+
+@pytest.mark.parametrize("datatype", [d for d in VALUES if d not in WITHOUT_JSON])
 def test_typed_contents_are_answered_raw(rpc, datatype):
     values = VALUES[datatype]
     request = Request(models.TYPED[datatype].name, [Tensor("IN", datatype, [1, 3], values)])
@@ -248,7 +262,7 @@ SCORES = np.array([[0.1, 0.9, 0.3, 0.2, 0.8, 0, 0, 0, 0, 0], [7, 6, 5, 4, 3, 2, 
 
 
 def classes(answer) -> list:
-    return [[text.decode() if isinstance(text, bytes) else text for text in row] for row in answer.as_numpy("OUT")]
+    return [[text_of(element) for element in row] for row in answer.as_numpy("OUT")]
 
 
 def value_index(rows) -> list:
@@ -279,8 +293,7 @@ def test_classification_of_more_than_there_are(client):
 def test_classification_of_integers(client):
     rows = {"A": np.arange(16, dtype=np.int32).reshape(1, 16), "B": np.zeros((1, 16), np.int32)}
     answer = client.run("pair", rows, outputs=[client.output("C", class_count=2)])
-    text = [t.decode() if isinstance(t, bytes) else t for t in answer.as_numpy("C")[0]]
-    assert value_index([text]) == [[(15, "15"), (14, "14")]]
+    assert value_index([[text_of(t) for t in answer.as_numpy("C")[0]]]) == [[(15, "15"), (14, "14")]]
 
 
 def test_classification_is_bytes(server, rpc):
@@ -343,22 +356,17 @@ def test_answers_are_not_compressed_unasked(server):
 
 @pytest.mark.parametrize("up", ["gzip", "deflate", None])
 @pytest.mark.parametrize("down", ["gzip", "deflate", None])
-def test_compression_by_http_clients(client, up, down):
-    if client.protocol != "http":
-        pytest.skip("HTTP's own")
+def test_compression_by_http_clients(any_http_client, up, down):
     rows = np.zeros((4, 16), np.float32)
-    answer = client.run(
-        "plain", {"IN": rows}, request_compression_algorithm=up, response_compression_algorithm=down
-    )
+    algorithms = {"request_compression_algorithm": up, "response_compression_algorithm": down}
+    answer = any_http_client.run("plain", {"IN": rows}, **algorithms)
     same(answer.as_numpy("OUT"), rows)
 
 
 @pytest.mark.parametrize("method", ["gzip", "deflate"])
-def test_compression_by_grpc_clients(client, method):
-    if client.protocol != "grpc":
-        pytest.skip("gRPC's own")
+def test_compression_by_grpc_clients(any_grpc_client, method):
     rows = np.zeros((8, 16), np.float32)
-    same(client.run("plain", {"IN": rows}, compression_algorithm=method).as_numpy("OUT"), rows)
+    same(any_grpc_client.run("plain", {"IN": rows}, compression_algorithm=method).as_numpy("OUT"), rows)
 
 
 def test_unknown_compression(server):
@@ -458,48 +466,33 @@ def test_twenty_megabytes(client):
     same(client.run("any", {"IN": data}).as_numpy("OUT"), data)
 
 
+def at_once(client, model, arrays) -> list:
+    """Answers to requests sent without waiting, in no order; ids are places in `arrays`."""
+    requests = [([client.input("IN", a)], str(i)) for i, a in enumerate(arrays)]
+    if client.transport.endswith(".aio"):
+
+        async def send():
+            infer = client.client.infer
+            return await asyncio.gather(*(infer(model, inputs, request_id=i) for inputs, i in requests))
+
+        return wait(send())
+    if client.transport == "http":
+        calls = [client.async_infer(model, inputs, request_id=i) for inputs, i in requests]
+        return [call.get_result() for call in calls]
+    answers: queue.Queue = queue.Queue()
+    for inputs, i in requests:
+        client.async_infer(model, inputs, request_id=i, callback=lambda result, error: answers.put((result, error)))
+    pairs = [answers.get(timeout=wire.SECONDS) for _ in requests]
+    assert all(error is None for _, error in pairs), pairs
+    return [answer for answer, _ in pairs]
+
+
 def test_many_requests_at_once(client):
     """None lost, none mixed up."""
-    if client.transport == "grpc.aio" or client.transport == "http.aio":
-        from clients import asyncio, wait
-
-        async def all_at_once():
-            calls = []
-            for i in range(100):
-                tensor = client.input("IN", np.full((1, 16), i, np.float32))
-                calls.append(client.client.infer("plain", [tensor], request_id=str(i)))
-            return await asyncio.gather(*calls)
-
-        answers = wait(all_at_once())
-    else:
-        waiting = [
-            client.client.async_infer("plain", [client.input("IN", np.full((1, 16), i, np.float32))], **callback(i))
-            for i, callback in enumerate([collector(client)] * 100)
-        ]
-        answers = collected(client, waiting)
+    arrays = [np.full((1 + i % 8, 16), i, np.float32) for i in range(100)]
+    answers = at_once(client, "plain", arrays)
+    assert len(answers) == len(arrays)
     for answer in answers:
         response = answer.get_response()
         number = int(response.id if client.protocol == "grpc" else response["id"])
-        same(answer.as_numpy("OUT"), np.full((1, 16), number, np.float32))
-    assert len(answers) == 100
-
-
-def collector(client):
-    import queue
-
-    if client.protocol == "http":
-        return lambda i: {"request_id": str(i)}
-    results = queue.Queue()
-    client.results = results
-    return lambda i: {"request_id": str(i), "callback": lambda result, error: results.put((result, error))}
-
-
-def collected(client, waiting):
-    if client.protocol == "http":
-        return [w.get_result() for w in waiting]
-    answers = []
-    for _ in waiting:
-        result, error = client.results.get(timeout=wire.SECONDS)
-        assert error is None, error
-        answers.append(result)
-    return answers
+        same(answer.as_numpy("OUT"), arrays[number])

@@ -188,20 +188,6 @@ def added(server):
         shutil.rmtree(server.repository / name, ignore_errors=True)
 
 
-def test_a_model_that_fails_to_load(server, rpc, client, added):
-    added(models.BROKEN)
-    expected = Fault((400, 500), ("INVALID_ARGUMENT", "INTERNAL"), "'broken'.*no_such_backend")
-    client.refused(expected, "load_model", "broken")
-    (entry,) = [m for m in rpc.call("RepositoryIndex").models if m.name == "broken"]
-    assert entry.state == "UNAVAILABLE"
-    assert "no_such_backend" in entry.reason
-    assert not client.is_model_ready("broken")
-    unavailable = Fault(404, "NOT_FOUND", "'broken' has no available versions")
-    client.refused(unavailable, "run", "broken", {"IN": ROW})
-    # The good ones are served.
-    same(client.run("plain", {"IN": ROW}).as_numpy("OUT"), ROW)
-
-
 def test_a_model_that_is_added_later(server, client, added):
     """Found by the load that names it."""
     added(models.LATE)

@@ -156,7 +156,10 @@ def test_model_config_is_completed(rpc):
 def test_model_config_of_a_batcher(rpc):
     config = rpc.call("ModelConfig", wire.pb.ModelConfigRequest(name="queue")).config
     policy = config.dynamic_batching.default_queue_policy
-    assert (policy.max_queue_size, policy.allow_timeout_override) == (1, True)
+    assert policy.max_queue_size == 1
+    config = rpc.call("ModelConfig", wire.pb.ModelConfigRequest(name="patient")).config
+    policy = config.dynamic_batching.default_queue_policy
+    assert (policy.default_timeout_microseconds, policy.allow_timeout_override) == (10_000_000, True)
     config = rpc.call("ModelConfig", wire.pb.ModelConfigRequest(name="batched")).config
     assert config.dynamic_batching.max_queue_delay_microseconds == 200_000
 
