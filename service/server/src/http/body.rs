@@ -1,10 +1,10 @@
 //! Bodies of requests: the whole in one buffer.
 
-use std::{future::poll_fn, pin::Pin};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
 };
 use bytes::Bytes;
 
@@ -12,6 +12,9 @@ use super::{encoding, error::HttpError};
 
 /// Bytes that a client's announcement alone may reserve; memory beyond follows the data.
 const TRUSTED: usize = 4 << 20;
+
+/// How long a client may go on sending a body that was refused.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Reads a body, unpacked: at most `limit` bytes, on the wire and unpacked.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpError> {
@@ -24,19 +27,32 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
 }
 
 async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, HttpError> {
+    let collected = collect_from(headers, &mut body, limit).await;
+    if collected.as_ref().is_err_and(|e| e.status == StatusCode::PAYLOAD_TOO_LARGE)
+        && !headers.contains_key(header::EXPECT)
+    {
+        // Most clients read the answer after they have sent all; a connection that closes before would lose it.
+        tokio::spawn(tokio::time::timeout(LINGER, async move {
+            while let Ok(Some(_)) = frame(&mut body).await {}
+        }));
+    }
+    collected
+}
+
+async fn collect_from(headers: &HeaderMap, body: &mut Body, limit: usize) -> Result<Bytes, HttpError> {
     // Hyper holds the body to the length; what is no number it has refused.
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return Err(HttpError::too_large(limit));
     }
-    let Some(first) = frame(&mut body).await? else { return Ok(Bytes::new()) };
+    let Some(first) = frame(body).await? else { return Ok(Bytes::new()) };
     if first.len() > limit {
         return Err(HttpError::too_large(limit));
     }
     if body.is_end_stream() {
         return Ok(first);
     }
-    let Some(second) = frame(&mut body).await? else { return Ok(first) };
+    let Some(second) = frame(body).await? else { return Ok(first) };
     let least = first.len() + second.len();
     let mut whole = Vec::with_capacity(least.max(length.unwrap_or(0).min(TRUSTED)));
     whole.extend_from_slice(&first);
@@ -54,7 +70,7 @@ async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<By
         }
         whole.extend_from_slice(&data);
         drop(data);
-        next = frame(&mut body).await?;
+        next = frame(body).await?;
     }
     Ok(whole.into())
 }
