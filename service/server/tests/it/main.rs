@@ -4,7 +4,6 @@ mod connections;
 mod drain;
 mod grpc;
 mod guard;
-mod idle;
 mod models;
 mod support;
 mod tls;

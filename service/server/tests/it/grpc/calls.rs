@@ -113,9 +113,10 @@ async fn the_repository() {
         o.load_models = vec!["*".to_owned()];
     });
     let mut s = serve_with(server.await, grpc::Options::default()).await;
-    let mut index = async |ready| {
+    let lists = s.client.clone();
+    let index = async |ready| {
         let request = RepositoryIndexRequest { repository_name: String::new(), ready };
-        let models = s.client.clone().repository_index(request).await.unwrap().into_inner().models;
+        let models = lists.clone().repository_index(request).await.unwrap().into_inner().models;
         models.into_iter().map(|m| (m.name, m.state)).collect::<Vec<_>>()
     };
     assert_eq!(index(true).await.len(), 5);

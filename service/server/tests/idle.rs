@@ -1,4 +1,4 @@
-//! Many connections that do nothing.
+//! Many connections that do nothing: a test on its own, as it measures the memory of its process.
 
 use std::{
     fs,
@@ -11,7 +11,11 @@ use axum::{Router, routing::get as get_route};
 use hs_server::net::Options;
 use tokio::time::timeout;
 
-use crate::support::{Port, get};
+#[path = "it/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+use support::{Port, get};
 
 /// Tells the other process where to connect to, and how often.
 const TARGET: &str = "HYPERSONIC_TEST_IDLE";
@@ -44,7 +48,7 @@ async fn ten_thousand_idle_connections() {
     assert_eq!(port.get("/").await.status, 200);
     let before = resident();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "idle::ten_thousand_idle_connections", "--nocapture"])
+        .args(["--exact", "ten_thousand_idle_connections", "--nocapture"])
         .env(TARGET, format!("{} {count}", port.address))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
