@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-compiler", &["hs-fixed", "hs-ir", "hs-hw", "hs-package"]),
     ("hs-runtime", &["hs-fixed", "hs-hw", "hs-package"]),
     ("hs-emulator", DEVICE),
+    ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),
@@ -32,6 +33,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
     ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
+    ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];
 
 const ROOT: &str = "hypersonic";
