@@ -151,7 +151,7 @@ fn run(scenario: &Scenario, values: &[Vec<u32>]) -> (Arc<Scheduler>, Vec<Outcome
         let calls = AtomicUsize::new(0);
         let fake = Fake::new().quick_to(scenario.quick).concurrency(2).hook(move |inputs| {
             let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
-            if failing.is_some_and(|every| call % every == 0) {
+            if failing.is_some_and(|every| call.is_multiple_of(every)) {
                 return Err(failure("one of many"));
             }
             let values = values_of(&inputs[0]);
