@@ -1,7 +1,6 @@
 //! The one binary.
 
 mod cli;
-#[cfg_attr(not(test), expect(dead_code, reason = "no verb serves yet"))]
 mod serving;
 
 fn main() -> std::process::ExitCode {

@@ -33,6 +33,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
     ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
+    ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];
 
 const ROOT: &str = "hypersonic";

@@ -12,10 +12,10 @@ use crate::{from_json, parse_pbtxt, to_json, to_pbtxt};
 fn filled(descriptor: &MessageDescriptor, member: usize, set: &mut BTreeSet<String>) -> DynamicMessage {
     let mut builder = Builder::new(descriptor.clone());
     for field in descriptor.fields() {
-        if let Some(choice) = field.containing_oneof() {
-            if choice.fields().nth(member % choice.fields().len()).as_ref() != Some(&field) {
-                continue;
-            }
+        if let Some(choice) = field.containing_oneof()
+            && choice.fields().nth(member % choice.fields().len()).as_ref() != Some(&field)
+        {
+            continue;
         }
         set.insert(field.full_name().to_owned());
         builder.open(&field).unwrap();
