@@ -33,9 +33,9 @@ pub(crate) struct Loader {
     float: OnnxRuntime,
 }
 
-impl Loader {
+impl Default for Loader {
     /// The loader of this build.
-    pub(crate) fn new() -> Self {
+    fn default() -> Self {
         let mut registry = Registry::new();
         registry.add(EmulatorBackend::default());
         Self { registry, float: OnnxRuntime::serving() }

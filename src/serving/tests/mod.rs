@@ -82,7 +82,7 @@ impl Repository {
 }
 
 async fn start(options: ServerOptions) -> Arc<Server> {
-    let server = Server::new(options, Arc::new(Loader::new()));
+    let server = Server::new(options, Arc::new(Loader::default()));
     server.start().await;
     server
 }
