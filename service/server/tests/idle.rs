@@ -23,7 +23,7 @@ const TARGET: &str = "HYPERSONIC_TEST_IDLE";
 const CONNECTIONS: usize = 10_000;
 
 /// Most bytes of resident memory that an idle connection may cost.
-const MOST: usize = 8 << 10;
+const MOST: usize = 16 << 10;
 
 fn resident() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").unwrap();

@@ -236,7 +236,6 @@ mod tests {
         let (_sender, phase) = watch::channel(Phase::Open);
         let port = Arc::new(Port::new(Router::new(), Options::default()));
         let connection = serve(stream, listener.local_addr(), port, phase);
-        println!("{}", size_of_val(&connection));
         assert!(size_of_val(&connection) < 3000, "{}", size_of_val(&connection));
     }
 }

@@ -9,11 +9,13 @@ use hs_proto::{
     infer_parameter::ParameterChoice,
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
-use hs_serve::Server;
 use hs_server::{grpc, net};
 use tonic::{Code, Request, Status, transport::Channel};
 
-use crate::{models::server, support::Port};
+use crate::{
+    models::{Models, server},
+    support::Port,
+};
 
 mod calls;
 mod faults;
@@ -24,22 +26,22 @@ type Client = GrpcInferenceServiceClient<Channel>;
 
 /// A server behind a port, and a client of it.
 struct Served {
-    server: Arc<Server>,
+    models: Arc<Models>,
     port: Port,
     client: Client,
 }
 
 async fn served() -> Served {
-    serve_with(server(|_| {}).await, grpc::Options::default()).await
+    serve_with(server(|_| {}).await.into(), grpc::Options::default()).await
 }
 
-async fn serve_with(server: Arc<Server>, options: grpc::Options) -> Served {
-    let router = grpc::router(Arc::clone(&server), options);
+async fn serve_with(models: Arc<Models>, options: grpc::Options) -> Served {
+    let router = grpc::router(Arc::clone(&models.server), options);
     let port = Port::start(router, net::Options { http2_only: true, ..net::Options::default() });
     let channel = Channel::from_shared(format!("http://{}", port.address)).unwrap();
     let channel = channel.connect().await.unwrap();
     let client = Client::new(channel).max_decoding_message_size(usize::MAX);
-    Served { server, port, client }
+    Served { models, port, client }
 }
 
 fn le(values: &[f32]) -> Bytes {

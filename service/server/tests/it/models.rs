@@ -104,8 +104,14 @@ fn write_models(directory: &Path) {
     }
 }
 
-/// A server of the models above; they are loaded already.
-pub(crate) async fn server(change: impl FnOnce(&mut ServerOptions)) -> Arc<Server> {
+/// A server of the models above, which are loaded already, and the directory that they lie in.
+pub(crate) struct Models {
+    pub(crate) server: Arc<Server>,
+    _directory: tempfile::TempDir,
+}
+
+/// A server with changed options.
+pub(crate) async fn server(change: impl FnOnce(&mut ServerOptions)) -> Models {
     let directory = tempfile::tempdir().unwrap();
     write_models(directory.path());
     let mut options = ServerOptions {
@@ -122,5 +128,5 @@ pub(crate) async fn server(change: impl FnOnce(&mut ServerOptions)) -> Arc<Serve
     let server = Server::new(options, Arc::new(Loader));
     server.start().await;
     assert_eq!(server.models().len(), CONFIGS.len(), "{:?}", server.index("", false));
-    server
+    Models { server, _directory: directory }
 }

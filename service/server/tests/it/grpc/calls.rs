@@ -36,7 +36,7 @@ async fn health() {
     assert_eq!(unknown.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     let mut watch = health.watch(of(own)).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-    s.server.begin_drain();
+    s.models.server.begin_drain();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(health.check(of("")).await.unwrap().into_inner().status(), ServingStatus::NotServing);
     assert!(!s.client.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
@@ -112,7 +112,7 @@ async fn the_repository() {
         o.control = hs_serve::ModelControl::Explicit;
         o.load_models = vec!["*".to_owned()];
     });
-    let mut s = serve_with(server.await, grpc::Options::default()).await;
+    let mut s = serve_with(server.await.into(), grpc::Options::default()).await;
     let lists = s.client.clone();
     let index = async |ready| {
         let request = RepositoryIndexRequest { repository_name: String::new(), ready };

@@ -161,10 +161,10 @@ async fn large_tensors() {
 #[tokio::test]
 async fn compression() {
     use tonic::codec::CompressionEncoding::{Deflate, Gzip};
-    let server = server(|_| {}).await;
+    let models: Arc<Models> = server(|_| {}).await.into();
     for compress in [false, true] {
         let options = grpc::Options { compress, ..grpc::Options::default() };
-        let s = serve_with(Arc::clone(&server), options).await;
+        let s = serve_with(Arc::clone(&models), options).await;
         for encoding in [Gzip, Deflate] {
             let mut client = s.client.clone().send_compressed(encoding).accept_compressed(encoding);
             let answer = client.model_infer(wide(100_000)).await.unwrap();
@@ -186,7 +186,7 @@ async fn shared_memory() {
     let name = format!("hypersonic-grpc-test-{}", std::process::id());
     let path = std::path::Path::new("/dev/shm").join(&name);
     std::fs::write(&path, [&le(&[1.0, 2.0, 3.0, 4.0])[..], &[0; 48]].concat()).unwrap();
-    let mut s = serve_with(server(|o| o.client_shm = true).await, grpc::Options::default()).await;
+    let mut s = serve_with(server(|o| o.client_shm = true).await.into(), grpc::Options::default()).await;
     let register = Register { name: "r".to_owned(), key: format!("/{name}"), offset: 0, byte_size: 64 };
     s.client.system_shared_memory_register(register).await.unwrap();
     let place = |offset, size| {

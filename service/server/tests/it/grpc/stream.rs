@@ -107,14 +107,14 @@ async fn a_client_that_goes_frees_its_requests() {
         sender.send(slow(&n.to_string(), 50)).unwrap();
     }
     let began = Instant::now();
-    while s.server.pending() < 50 {
+    while s.models.server.pending() < 50 {
         assert!(began.elapsed() < Duration::from_secs(5));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop((sender, answers));
     let began = Instant::now();
-    while s.server.pending() > 0 {
-        assert!(began.elapsed() < Duration::from_millis(400), "{} left", s.server.pending());
+    while s.models.server.pending() > 0 {
+        assert!(began.elapsed() < Duration::from_millis(400), "{} left", s.models.server.pending());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
