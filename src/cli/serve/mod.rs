@@ -195,7 +195,7 @@ fn ports(args: &Args, server: &Arc<Server>) -> Result<Vec<Port>, Failure> {
 /// Serves until a signal says to stop and the requests under way are answered.
 async fn serve(args: &Args) -> Result<Report, Failure> {
     let begin = Instant::now();
-    let server = Server::new(options(args), Arc::new(Loader::default()));
+    let server = Server::new(options(args), Arc::new(Loader::new()));
     tokio::spawn(log::start(&args.log, server.settings())?);
     for (flag, why) in args.ignored.given() {
         tracing::warn!("{flag} has no effect: {why}");
