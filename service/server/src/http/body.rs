@@ -1,6 +1,6 @@
 //! Bodies of requests: the whole in one buffer.
 
-use std::{future::poll_fn, pin::Pin, time::Duration};
+use std::{error::Error, future::poll_fn, pin::Pin, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
@@ -9,6 +9,7 @@ use axum::{
 use bytes::Bytes;
 
 use super::{encoding, error::HttpError};
+use crate::net::ReadTimeout;
 
 /// Bytes that a client's announcement alone may reserve; memory beyond follows the data.
 const TRUSTED: usize = 4 << 20;
@@ -80,7 +81,7 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
             None => return Ok(None),
-            Some(Err(e)) => return Err(HttpError::bad(format_args!("the body broke off: {e}"))),
+            Some(Err(e)) => return Err(broken(&e)),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Ok(Some(data)),
@@ -88,6 +89,13 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
             },
         }
     }
+}
+
+fn broken(error: &axum::Error) -> HttpError {
+    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |e| e.source());
+    let late = causes.any(|e| e.is::<ReadTimeout>());
+    let status = if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+    HttpError::new(status, format_args!("the body broke off: {error}"))
 }
 
 #[cfg(test)]
@@ -145,6 +153,18 @@ mod tests {
         static DATA: [u8; 4] = *b"abcd";
         let body = read_frames(&[&DATA], Some(4), 4).await.unwrap();
         assert_eq!(body.as_ptr(), DATA.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn bodies_that_break_off() {
+        for (error, status) in [
+            (axum::BoxError::from(ReadTimeout(Duration::from_secs(1))), 408),
+            (axum::BoxError::from("gone"), 400),
+        ] {
+            let e = broken(&axum::Error::new(error));
+            assert_eq!(e.status, status);
+            assert!(e.message.starts_with("the body broke off: "), "{}", e.message);
+        }
     }
 
     #[tokio::test]
