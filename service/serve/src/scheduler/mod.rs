@@ -154,13 +154,6 @@ impl Scheduler {
     /// Runs a job. Dropping the future withdraws it.
     pub async fn run(&self, job: Job) -> Result<Done, ServeError> {
         let arrived = Instant::now();
-        let levels = self.0.policy.levels;
-        if levels > 0 && job.priority > levels {
-            return Err(ServeError::invalid(format!(
-                "priority is {}, but model '{}' has the priorities 1 to {levels}, and 0 for its default",
-                job.priority, self.0.name
-            )));
-        }
         if let Some(done) = self.0.run_here(&job, arrived) {
             return done;
         }

@@ -70,12 +70,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The level that a request of that priority waits at.
+    /// The level that a request of that priority waits at; priorities that there are not wait at the default one.
     pub(crate) fn level(&self, priority: u64) -> u64 {
         match priority {
             _ if self.levels == 0 => 0,
-            0 => self.default_level,
-            priority => priority,
+            priority if (1..=self.levels).contains(&priority) => priority,
+            _ => self.default_level,
         }
     }
 

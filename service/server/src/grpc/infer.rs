@@ -191,7 +191,8 @@ fn response(
         };
         let mut raw = buffer.into_data();
         if let Some(place) = places.get(&tensor.name) {
-            shm.write(&place.region, place.offset, place.byte_size, &raw)?;
+            let written = shm.write(&place.region, place.offset, place.byte_size, &raw);
+            written.map_err(|e| ServeError::new(e.code, format_args!("output '{}': {e}", tensor.name)))?;
             tensor.parameters = [
                 (REGION, string_param(&place.region)),
                 (OFFSET, number_param(place.offset)),

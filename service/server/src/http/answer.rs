@@ -32,6 +32,8 @@ pub(super) struct Answer {
     header: Option<(HeaderName, HeaderValue)>,
     /// The body, in pieces that lie where they were made.
     parts: Vec<Bytes>,
+    /// Whether it may be compressed. Clients ask for that with every call, and some undo it for inference alone.
+    packable: bool,
 }
 
 /// Bodies up to this size are put in one piece: copying costs less than more pieces on their way.
@@ -40,7 +42,7 @@ const ONE_PIECE: usize = 16 << 10;
 impl Answer {
     /// Only a status.
     pub(super) fn status(status: StatusCode) -> Self {
-        Self { status, content: JSON, header: None, parts: Vec::new() }
+        Self { status, content: JSON, header: None, parts: Vec::new(), packable: false }
     }
 
     /// Success with nothing to say.
@@ -58,7 +60,7 @@ impl Answer {
     /// Success, with JSON and the tensors that it announces.
     pub(super) fn tensors(mut json: Vec<u8>, tensors: Vec<Bytes>) -> Self {
         if tensors.is_empty() {
-            return Self { parts: vec![json.into()], ..Self::done() };
+            return Self { parts: vec![json.into()], packable: true, ..Self::done() };
         }
         let header = Some((HEADER_LENGTH, HeaderValue::from(json.len())));
         let size = json.len() + tensors.iter().map(Bytes::len).sum::<usize>();
@@ -69,12 +71,12 @@ impl Answer {
             let filled = tensors.into_iter().filter(|t| !t.is_empty());
             std::iter::once(Bytes::from(json)).chain(filled).collect()
         };
-        Self { status: StatusCode::OK, content: BINARY, header, parts }
+        Self { status: StatusCode::OK, content: BINARY, header, parts, packable: true }
     }
 
     /// Success, with metrics.
     pub(super) fn metrics(text: String) -> Self {
-        Self { content: METRICS, parts: vec![text.into()], ..Self::done() }
+        Self { content: METRICS, parts: vec![text.into()], packable: true, ..Self::done() }
     }
 
     /// The response, packed as `headers` ask for.
@@ -82,7 +84,9 @@ impl Answer {
         let size = self.parts.iter().map(Bytes::len).sum();
         let mut parts = self.parts;
         let mut packed = None;
-        if let Some(coding) = encoding::of_response(headers, size) {
+        if self.packable
+            && let Some(coding) = encoding::of_response(headers, size)
+        {
             // Without packing it is as good an answer. The parts are shared, not copied.
             if let Ok(body) = encoding::pack(coding, parts.clone()).await {
                 parts = vec![body];
@@ -106,7 +110,7 @@ impl From<HttpError> for Answer {
             error: &'a str,
         }
         let json = serde_json::to_vec(&Text { error: &error.message }).unwrap_or_default();
-        Self { status: error.status, content: JSON, header: error.header, parts: vec![json.into()] }
+        Self { status: error.status, content: JSON, header: error.header, parts: vec![json.into()], packable: false }
     }
 }
 

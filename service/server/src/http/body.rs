@@ -92,7 +92,7 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
 }
 
 fn broken(error: &axum::Error) -> HttpError {
-    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |e| e.source());
+    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |e| (**e).source());
     let late = causes.any(|e| e.is::<ReadTimeout>());
     let status = if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
     HttpError::new(status, format_args!("the body broke off: {error}"))

@@ -75,25 +75,6 @@ async fn batches_are_filled_from_lower_priorities() {
 }
 
 #[tokio::test]
-async fn priorities_that_there_are_not() {
-    let fake = Arc::new(Fake::new().quick());
-    let s = scheduler(Policy { levels: 2, default_level: 1, ..Policy::default() }, &fake);
-    let e = s.run(of(1, 3)).await.unwrap_err();
-    assert_eq!(
-        refused(&e),
-        (
-            Code::InvalidArgument,
-            "priority is 3, but model 'm' has the priorities 1 to 2, and 0 for its default"
-        )
-    );
-    assert_eq!(statistics(&s).fail.count, 0);
-    assert_eq!(answer(s.run(of(1, 2)).await), [3]);
-    // Where there are no levels, nobody looks.
-    let s = scheduler(Policy::default(), &fake);
-    assert_eq!(answer(s.run(of(1, u64::MAX)).await), [3]);
-}
-
-#[tokio::test]
 async fn who_waits_too_long_hears_it_at_once() {
     let timeout = Duration::from_millis(20);
     let (held, first) = Held::new(Policy { default_queue: asking(TimeoutAction::Reject), ..joining(4) });

@@ -152,7 +152,8 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Writes the elements of a tensor as a flat JSON array; floats with as few digits as give the same float back.
+/// Writes the elements of a tensor as a flat JSON array; floats with as few digits as give the same double back, which
+/// is what most readers of JSON make of numbers.
 ///
 /// # Errors
 /// What JSON cannot say, naming the element: FP16 and BF16, floats that are not finite, strings that are not UTF-8.
@@ -168,7 +169,7 @@ pub(super) fn write(datatype: Datatype, data: &[u8], to: &mut Vec<u8>) -> Result
                 Datatype::Fp32 => {
                     let (values, _) = data.as_chunks::<4>();
                     finite(values.iter().map(|v| f32::from_le_bytes(*v).is_finite()))?;
-                    array(values.iter().map(|v| f32::from_le_bytes(*v)), to)
+                    array(values.iter().map(|v| f64::from(f32::from_le_bytes(*v))), to)
                 }
                 Datatype::Fp64 => {
                     let (values, _) = data.as_chunks::<8>();

@@ -82,10 +82,11 @@ impl<'de> Deserialize<'de> for Parameters {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
                 let mut known = Parameters::default();
                 while let Some(key) = map.next_key::<String>()? {
+                    let of = |e: A::Error| A::Error::custom(format_args!("parameter '{key}': {e}"));
                     match key.as_str() {
-                        "binary_data_output" => known.binary_data_output = map.next_value()?,
-                        "priority" => known.priority = map.next_value()?,
-                        "timeout" => known.timeout = map.next_value()?,
+                        "binary_data_output" => known.binary_data_output = map.next_value().map_err(of)?,
+                        "priority" => known.priority = map.next_value().map_err(of)?,
+                        "timeout" => known.timeout = map.next_value().map_err(of)?,
                         // Each request gives one answer, which is its last.
                         "sequence_start" | "sequence_end" | "triton_enable_empty_final_response" => {
                             map.next_value::<bool>()?;

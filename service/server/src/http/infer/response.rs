@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc};
 
 use bytes::Bytes;
-use hs_serve::{InferResponse, OutputTensor, Server};
+use hs_serve::{InferResponse, OutputTensor, ServeError, Server};
 
 use super::{Answer, Form, HttpError, Wanted, json, offload};
 
@@ -92,7 +92,8 @@ fn print_output(
             tensors.push(data.clone());
         }
         Form::Shared(place) => {
-            server.shm().write(&place.region, place.offset, place.byte_size, data)?;
+            let written = server.shm().write(&place.region, place.offset, place.byte_size, data);
+            written.map_err(|e| ServeError::new(e.code, format_args!("output '{}': {e}", output.name)))?;
             to.extend_from_slice(b"\"parameters\":{");
             field(to, "shared_memory_region", &place.region);
             if place.offset > 0 {
