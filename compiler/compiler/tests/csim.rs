@@ -157,6 +157,41 @@ fn dense(widths: &[usize]) -> Program {
 }
 
 #[test]
+fn softmaxes_of_pairs_and_of_the_largest() {
+    if !can_simulate() {
+        return;
+    }
+    let p = program("softmaxes");
+    let mut input = random_inputs(&p, 5, 60);
+    // Ties, differences beyond the table, sums that wrap.
+    input.push(vec![vec![4, 10, -3, 31, -32, 31]]);
+    input.push(vec![vec![-32, 31, 0, -7, -7, -7]]);
+    let inputs = columns(&input, 1);
+    let wanted = expected(&p, &input);
+    assert_eq!(wanted[0][60 * 6..], [3, -8, 0, 4, 3, 4, 3, -8, 0, 3, 3, 3]);
+    assert_eq!(wanted[1][60 * 6..], [0, -16, 0, -16, 0, 0, 0, -16, 0, -16, 0, 0]);
+    let dir = tempfile::tempdir().unwrap();
+    for io in [Io::Parallel, Io::Stream] {
+        let found = simulate(&p, &lay_out(&p, io), dir.path(), &inputs, input.len()).unwrap();
+        assert_eq!(found, wanted, "{io:?}");
+    }
+}
+
+#[test]
+fn a_legacy_softmax_beyond_the_limits_is_refused_with_advice() {
+    let wide = |n: usize| {
+        let p =
+            text::parse(&text::print(&program("softmaxes")).replace("[2, 3]", &format!("[2, {n}]"))).unwrap();
+        p.verify().unwrap();
+        emit(&p, &lay_out(&p, Io::Parallel), "net")
+    };
+    wide(64).unwrap();
+    let errors: Vec<String> = wide(65).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("'legacy'") && errors[0].contains("4225 exponentials"), "{errors:?}");
+}
+
+#[test]
 fn large_weights_are_loaded() {
     if !can_simulate() {
         return;

@@ -7,7 +7,7 @@ use hs_fixed::{Format, Rounding, Type, round};
 
 use crate::{
     Accum, Act, BinaryOp, Codes, Divide, Dot, Index, Lut, Node, Op, Order, Pool, PoolKind, Program, Softmax,
-    SoftmaxKind, Window,
+    SoftmaxKind, SoftmaxTables, Window,
 };
 
 /// Runs one row. `inputs`: one vector a model input, codes in hardware order; the result likewise a vector a
@@ -95,7 +95,7 @@ fn eval(node: &Node, args: &[Arg<'_>], inputs: &[Vec<i128>]) -> Vec<i128> {
             elementwise(node, &args[0], |_, x| ty.cast(lookup(lut, x), exact))
         }
         Op::Pool(p) => pool(p, node, &args[0]),
-        Op::Softmax(s) => softmax(s, node, &args[0]),
+        Op::Softmax(s) => softmax(s, &node.ty, &args[0]),
         Op::Permute(perm) => permute(&args[0], perm),
         Op::Concat { axis } => concat(node, args, *axis),
         Op::Pad { before, .. } => pad(node, &args[0], before),
@@ -308,34 +308,47 @@ pub fn lookup(lut: &Lut, x: i128) -> i128 {
     (entry(i) << shift) + (entry(i + 1) - entry(i)) * within
 }
 
-fn softmax(s: &Softmax, node: &Node, x: &Arg<'_>) -> Vec<i128> {
-    let delta_format = match s.kind {
-        SoftmaxKind::Stable => x.format.sub(x.format).expect("verified"),
-        SoftmaxKind::Latency => x.format,
-    };
-    let exp_format = s.exp.format().expect("verified");
-    let inv_format = s.inv.format().expect("verified");
-    let product = s.exp_ty.format.mul(s.inv_ty.format).expect("verified");
-    let mut result = Vec::with_capacity(node.len());
-    for pixel in x.codes.chunks(x.channels()) {
-        let largest = pixel.iter().copied().max().expect("verified: never empty");
-        let exp: Vec<i128> = pixel
-            .iter()
-            .map(|x| {
-                let arg = match s.kind {
-                    SoftmaxKind::Stable => largest - x,
-                    SoftmaxKind::Latency => *x,
-                };
-                let d = s.delta.cast(arg, delta_format);
-                s.exp_ty.cast(lookup(&s.exp, d), exp_format)
-            })
-            .collect();
-        let sum = accumulate(&exp, s.exp_ty.format, None, &s.sum);
-        let inv_arg = s.inv_in.cast(sum, s.sum.format());
-        let r = s.inv_ty.cast(lookup(&s.inv, inv_arg), inv_format);
-        result.extend(exp.iter().map(|e| node.ty.cast(e * r, product)));
+fn softmax(s: &Softmax, ty: &Type, x: &Arg<'_>) -> Vec<i128> {
+    let pixels = x.codes.chunks(x.channels());
+    match s {
+        Softmax::Tables(s) => pixels.flat_map(|pixel| softmax_tables(s, ty, pixel, x.format)).collect(),
+        Softmax::Argmax => pixels.flat_map(|pixel| argmax(ty, pixel)).collect(),
     }
-    result
+}
+
+fn softmax_tables(s: &SoftmaxTables, ty: &Type, x: &[i128], format: Format) -> Vec<i128> {
+    let arg_format = s.kind.argument(format).expect("verified");
+    let (exp_format, inv_format) = (s.exp.format().expect("verified"), s.inv.format().expect("verified"));
+    let exact = s.exact_format().expect("verified");
+    let exponential = |arg: i128| s.exp_ty.cast(lookup(&s.exp, s.delta.cast(arg, arg_format)), exp_format);
+    let reciprocal = |exp: &[i128]| {
+        let sum = accumulate(exp, s.exp_ty.format, None, &s.sum);
+        s.inv_ty.cast(lookup(&s.inv, s.inv_in.cast(sum, s.sum.format())), inv_format)
+    };
+    let scaled = |exp: Vec<i128>| {
+        let r = reciprocal(&exp);
+        exp.iter().map(|e| ty.cast(e * r, exact)).collect()
+    };
+    match s.kind {
+        SoftmaxKind::Stable => {
+            let largest = x.iter().max().expect("verified: never empty");
+            scaled(x.iter().map(|x| exponential(largest - x)).collect())
+        }
+        SoftmaxKind::Latency => scaled(x.iter().map(|x| exponential(*x)).collect()),
+        SoftmaxKind::Legacy => x
+            .iter()
+            .map(|from| {
+                let exp: Vec<i128> = x.iter().map(|x| exponential(x - from)).collect();
+                ty.cast(reciprocal(&exp), exact)
+            })
+            .collect(),
+    }
+}
+
+fn argmax(ty: &Type, x: &[i128]) -> Vec<i128> {
+    let largest = x.iter().max().expect("verified: never empty");
+    let first = x.iter().position(|v| v == largest);
+    (0..x.len()).map(|i| if Some(i) == first { Softmax::one(ty) } else { 0 }).collect()
 }
 
 fn strides(shape: &[usize]) -> Vec<usize> {
@@ -385,3 +398,6 @@ fn pad(node: &Node, x: &Arg<'_>, before: &[usize]) -> Vec<i128> {
 pub fn broadcast(codes: &Codes, len: usize, channels: usize) -> Vec<i128> {
     (0..len).map(|i| codes.broadcast(i, channels)).collect()
 }
+
+#[cfg(test)]
+mod tests;

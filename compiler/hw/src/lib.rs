@@ -20,7 +20,7 @@ mod verify;
 pub use fingerprint::Fingerprint;
 pub use op::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Index, Lut, Op, Order, Pool, PoolKind, Softmax,
-    SoftmaxKind, Window,
+    SoftmaxKind, SoftmaxTables, Window,
 };
 pub use program::{Node, Program, ValueId};
 pub use schedule::{Fifo, Io, LayerSchedule, Schedule, Strategy};

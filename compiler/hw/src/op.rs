@@ -267,6 +267,15 @@ pub struct Pool {
     pub window: Vec<Window>,
 }
 
+/// Softmax over the last axis.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Softmax {
+    /// By tables of the exponential and of 1/x.
+    Tables(Box<SoftmaxTables>),
+    /// 1 for the first of the largest elements, 0 for the others.
+    Argmax,
+}
+
 /// What the exponential is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SoftmaxKind {
@@ -274,11 +283,27 @@ pub enum SoftmaxKind {
     Stable,
     /// `x` itself, cast to `delta`; the table holds exp(d).
     Latency,
+    /// `x_j - x_i` for every pair, cast to `delta`; the table holds exp(d).
+    Legacy,
 }
 
-/// Softmax over the last axis, by its expansion: y = cast(e × r), e = exp\[d\], r = inv\[Σ e\].
+impl SoftmaxKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Stable, Self::Latency, Self::Legacy];
+
+    /// Exact format of what the exponential is taken of, for elements of `x`.
+    pub fn argument(self, x: Format) -> Result<Format, FormatError> {
+        match self {
+            Self::Stable | Self::Legacy => x.sub(x),
+            Self::Latency => Ok(x),
+        }
+    }
+}
+
+/// Softmax by its expansion, r = inv\[Σ e\], e = exp\[d\]. `Stable` and `Latency`: one sum, y = cast(e × r). `Legacy`:
+/// a sum Σ_j exp\[x_j - x_i\] for each element i, y = cast(r).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Softmax {
+pub struct SoftmaxTables {
     /// What is looked up in `exp`.
     pub kind: SoftmaxKind,
     /// Type of d.
@@ -295,6 +320,24 @@ pub struct Softmax {
     pub inv: Lut,
     /// Its result is cast to this type: r.
     pub inv_ty: Type,
+}
+
+impl Softmax {
+    /// The code of 1 in `ty`, as [`Softmax::Argmax`] gives it.
+    pub fn one(ty: &Type) -> i128 {
+        let one = Format::new(false, 1, 1).expect("one bit");
+        ty.cast(1, one)
+    }
+}
+
+impl SoftmaxTables {
+    /// Format of the exact (uncast) result.
+    pub fn exact_format(&self) -> Result<Format, FormatError> {
+        match self.kind {
+            SoftmaxKind::Stable | SoftmaxKind::Latency => self.exp_ty.format.mul(self.inv_ty.format),
+            SoftmaxKind::Legacy => Ok(self.inv_ty.format),
+        }
+    }
 }
 
 /// A hardware op. Unless stated otherwise it has one input, of the node's shape.

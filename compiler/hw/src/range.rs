@@ -7,7 +7,7 @@ use hs_fixed::{Format, Interval, Type};
 
 use crate::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Lut, Node, Op, Pool, PoolKind, Program, Softmax,
-    interp::position,
+    SoftmaxKind, SoftmaxTables, interp::position,
 };
 
 /// Range of every node's result.
@@ -189,7 +189,11 @@ pub fn result(node: &Node, inputs: &[Interval]) -> Option<Interval> {
         }
         Op::Table(lut) => Some(cast(lut_range(lut, inputs[0])?, &node.ty)),
         Op::Pool(p) => pool(p, node, inputs[0]),
-        Op::Softmax(s) => softmax(s, node),
+        Op::Softmax(Softmax::Tables(s)) => softmax(s, node),
+        Op::Softmax(Softmax::Argmax) => {
+            let point = |code| Interval::point(code, node.format().frac());
+            point(0).union(point(Softmax::one(&node.ty)))
+        }
         Op::Concat { .. } => {
             let mut all: Option<Interval> = None;
             for x in inputs {
@@ -256,7 +260,7 @@ fn average(a: &Average, x: Interval, count: usize) -> Option<Interval> {
 }
 
 /// Range of the exponentials e of a softmax.
-pub fn softmax_exp(s: &Softmax) -> Option<Interval> {
+pub fn softmax_exp(s: &SoftmaxTables) -> Option<Interval> {
     looked_up(&s.exp, s.delta.format, &s.exp_ty)
 }
 
@@ -264,7 +268,11 @@ fn looked_up(lut: &Lut, input: Format, ty: &Type) -> Option<Interval> {
     Some(cast(lut_range(lut, input.interval())?, ty))
 }
 
-fn softmax(s: &Softmax, node: &Node) -> Option<Interval> {
+fn softmax(s: &SoftmaxTables, node: &Node) -> Option<Interval> {
     let r = looked_up(&s.inv, s.inv_in.format, &s.inv_ty)?;
-    Some(cast(softmax_exp(s)?.mul(r)?, &node.ty))
+    let exact = match s.kind {
+        SoftmaxKind::Stable | SoftmaxKind::Latency => softmax_exp(s)?.mul(r)?,
+        SoftmaxKind::Legacy => r,
+    };
+    Some(cast(exact, &node.ty))
 }

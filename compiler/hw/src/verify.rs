@@ -6,7 +6,7 @@ use hs_fixed::{Format, FormatError, Interval, Overflow, Type};
 
 use crate::{
     Accum, Act, Average, Codes, Divide, Dot, KERNEL_ABI, Lut, Node, Op, Order, Pool, PoolKind, Program,
-    Softmax, SoftmaxKind, Window, range,
+    Softmax, SoftmaxTables, Window, range,
 };
 
 /// Most elements of a tensor.
@@ -233,7 +233,10 @@ fn semantics(program: &Program, node: &Node, ranges: &[Interval]) -> Check {
         (Op::Pool(p), Some(x)) => pool(p, node, x, ranges[0]),
         (Op::Softmax(s), Some(x)) => {
             same_shape(x)?;
-            softmax(s, x)
+            match s {
+                Softmax::Tables(s) => softmax(s, x),
+                Softmax::Argmax => Ok(()),
+            }
         }
         (Op::Reshape, Some(x)) => {
             ensure!(x.len() == node.len(), "shape {:?} has other elements than {:?}", node.shape, x.shape);
@@ -434,13 +437,11 @@ fn pool(p: &Pool, node: &Node, x: &Node, range: Interval) -> Check {
     Ok(())
 }
 
-fn softmax(s: &Softmax, x: &Node) -> Check {
+fn softmax(s: &SoftmaxTables, x: &Node) -> Check {
     for ty in [&s.delta, &s.exp_ty, &s.inv_in, &s.inv_ty] {
         tensor_type(ty)?;
     }
-    if s.kind == SoftmaxKind::Stable {
-        expr(x.format().sub(x.format()), "max - x")?;
-    }
+    expr(s.kind.argument(x.format()), "the difference of two elements")?;
     table(&s.exp, s.delta.format)?;
     table(&s.inv, s.inv_in.format)?;
     accum(&s.sum, s.exp_ty.format, None, x.channels())?;
@@ -453,7 +454,7 @@ fn softmax(s: &Softmax, x: &Node) -> Check {
             ensure!(product.is_none(), "softmax has no products to cast in its sum");
         }
     }
-    expr(s.exp_ty.format.mul(s.inv_ty.format), "exp × 1/sum").map(|_| ())
+    expr(s.exact_format(), "exp × 1/sum").map(|_| ())
 }
 
 fn concat(program: &Program, node: &Node, axis: usize) -> Check {

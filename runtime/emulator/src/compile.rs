@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hs_fixed::{Format, Interval};
-use hs_hw::{Node, Op, Program, range};
+use hs_hw::{Node, Op, Program, Softmax, range};
 
 use crate::{
     dot::{DotStep, Found},
@@ -15,7 +15,7 @@ use crate::{
     plan::NodePlan,
     pool::PoolStep,
     run::PlanError,
-    softmax::SoftmaxStep,
+    softmax::{ArgmaxStep, SoftmaxStep},
     step::{Operand, Step, StepOp},
 };
 
@@ -230,10 +230,15 @@ fn plan_node(program: &Program, node: &Node, values: &[Value], least: Width) -> 
             lanes(&mut plan.why, width);
             Some((width, StepOp::Pool(Box::new(p))))
         }),
-        Op::Softmax(s) => SoftmaxStep::plan(node, s, inputs[0], least).map(|(width, s)| {
+        Op::Softmax(Softmax::Tables(s)) => SoftmaxStep::plan(node, s, inputs[0], least).map(|(width, s)| {
             plan.kernel = "tables".to_owned();
             plan.why = s.describe();
             Some((width, StepOp::Softmax(Box::new(s))))
+        }),
+        Op::Softmax(Softmax::Argmax) => ArgmaxStep::plan(node, inputs[0].1, least).map(|(width, a)| {
+            plan.kernel = "compare".to_owned();
+            lanes(&mut plan.why, width);
+            Some((width, StepOp::Argmax(a)))
         }),
         Op::Permute(perm) => {
             plan.kernel = "move".to_owned();

@@ -9,7 +9,7 @@ use crate::{
     lut::Table,
     moves::{Concat, Gather},
     pool::PoolStep,
-    softmax::SoftmaxStep,
+    softmax::{ArgmaxStep, SoftmaxStep},
 };
 
 /// Where a step reads a tensor.
@@ -45,6 +45,7 @@ pub(crate) enum StepOp {
     Table(Table),
     Pool(Box<PoolStep>),
     Softmax(Box<SoftmaxStep>),
+    Argmax(ArgmaxStep),
     Gather(Gather),
     Concat(Concat),
 }
@@ -90,6 +91,7 @@ impl Step {
             StepOp::Table(t) => t.run::<A>(source(0).buf(), out, self.len, cx),
             StepOp::Pool(p) => p.run::<A>(source(0).buf(), out, cx),
             StepOp::Softmax(s) => s.run::<A>(source(0).buf(), out, self.len, cx),
+            StepOp::Argmax(a) => a.run::<A>(source(0).buf(), out, self.len, cx),
             StepOp::Gather(g) => g.run::<A>(source(0).buf(), out, cx),
             StepOp::Concat(c) => {
                 for (i, part) in c.parts.iter().enumerate() {

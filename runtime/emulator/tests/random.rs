@@ -52,3 +52,9 @@ fn wide_layers() {
     };
     check(5000..5030, &config);
 }
+
+#[test]
+fn softmaxes() {
+    let config = Config { ops: vec![OpKind::Softmax], max_nodes: 2, max_inputs: 1, ..Config::default() };
+    check(6000..6080, &config);
+}

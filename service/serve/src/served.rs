@@ -325,7 +325,7 @@ impl Served {
 fn reshape(buffer: Buffer, batch: Option<usize>, to: &[i64]) -> Option<Buffer> {
     let total: usize = buffer.shape().iter().product();
     let fixed: usize = batch.into_iter().chain(to.iter().filter_map(|d| usize::try_from(*d).ok())).product();
-    let free = if fixed == 0 { 0 } else { total / fixed };
+    let free = total.checked_div(fixed).unwrap_or(0);
     let shape: Vec<usize> =
         batch.into_iter().chain(to.iter().map(|d| usize::try_from(*d).unwrap_or(free))).collect();
     Buffer::new(buffer.datatype(), shape, buffer.into_data()).ok()

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use hs_fixed::{Format, Rounding, Type};
 use hs_hw::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Lut, Node, Op, Order, Pool, PoolKind, Softmax,
-    SoftmaxKind, ValueId,
+    SoftmaxKind, SoftmaxTables, ValueId,
 };
 
 use super::design::Design;
@@ -462,22 +462,39 @@ fn average(design: &Design<'_>, c: &mut Config, id: ValueId, a: &Average, taps: 
 
 fn softmax(design: &Design<'_>, id: ValueId, s: &Softmax) -> String {
     let node = design.program.node(id);
-    let name = design.id(id);
     let mut c = Config::new(design, id);
     elementwise(design, &mut c, id, &[("x_t", node.inputs[0])]);
+    let kind = match s {
+        Softmax::Tables(s) => match s.kind {
+            SoftmaxKind::Stable | SoftmaxKind::Latency => "scaled",
+            SoftmaxKind::Legacy => "legacy",
+        },
+        Softmax::Argmax => "argmax",
+    };
+    c.line(&format!("static const hypersonic::softmax_kind kind = hypersonic::softmax_{kind};"));
+    match s {
+        Softmax::Tables(s) => softmax_tables(design, &mut c, id, s),
+        Softmax::Argmax => {}
+    }
+    c.finish()
+}
+
+fn softmax_tables(design: &Design<'_>, c: &mut Config, id: ValueId, s: &SoftmaxTables) {
+    let name = design.id(id);
     c.alias("delta_t", &s.delta.hls());
     c.alias("exp_t", &s.exp_ty.hls());
     c.alias("inv_in_t", &s.inv_in.hls());
     c.alias("inv_t", &s.inv_ty.hls());
-    accumulation(&mut c, &s.sum, node.channels());
-    table_struct(&mut c, "exp_entries", &s.exp, "delta_t", s.delta.format, &format!("e_{name}"));
-    table_struct(&mut c, "inv_entries", &s.inv, "inv_in_t", s.inv_in.format, &format!("v_{name}"));
+    accumulation(c, &s.sum, design.program.node(id).channels());
+    table_struct(c, "exp_entries", &s.exp, "delta_t", s.delta.format, &format!("e_{name}"));
+    table_struct(c, "inv_entries", &s.inv, "inv_in_t", s.inv_in.format, &format!("v_{name}"));
     let delta = match s.kind {
-        SoftmaxKind::Stable => "largest - x",
+        SoftmaxKind::Stable => "from - x",
         SoftmaxKind::Latency => "x",
+        SoftmaxKind::Legacy => "x - from",
     };
     c.function(
-        "exp_t exponent(const x_t &x, const x_t &largest)",
+        "exp_t exponent(const x_t &x, const x_t &from)",
         &[
             format!("const delta_t d = {delta};"),
             format!("return exp_t({});", look_up(&s.exp, "exp_entries", "d")),
@@ -490,5 +507,4 @@ fn softmax(design: &Design<'_>, id: ValueId, s: &Softmax) -> String {
             format!("return inv_t({});", look_up(&s.inv, "inv_entries", "a")),
         ],
     );
-    c.finish()
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use hs_fixed::Format;
-use hs_hw::{Accum, Codes, Divide, Dot, Io, Op, Order, PoolKind, Program, Schedule, Strategy, ValueId};
+use hs_hw::{
+    Accum, Codes, Divide, Dot, Io, Op, Order, PoolKind, Program, Schedule, Softmax, SoftmaxKind, Strategy,
+    ValueId,
+};
 
 use super::EmitError;
 use super::layout::{
@@ -196,6 +199,15 @@ impl<'a> Design<'a> {
             Op::Softmax(_) if channels > MAX_PARTITION => Err(format!(
                 "a softmax over {channels} elements is beyond {MAX_PARTITION}; take it out of the model"
             )),
+            Op::Softmax(Softmax::Tables(s))
+                if s.kind == SoftmaxKind::Legacy && channels * channels > MAX_UNROLL =>
+            {
+                Err(format!(
+                    "a legacy softmax over {channels} elements takes {} exponentials at once, beyond {MAX_UNROLL}; \
+                     use softmax = \"stable\"",
+                    channels * channels
+                ))
+            }
             Op::Input { .. }
             | Op::Output { .. }
             | Op::Const(_)
@@ -332,13 +344,14 @@ impl<'a> Design<'a> {
                         self.add("r", id, r, r.data.to_vec());
                     }
                 }
-                Op::Softmax(s) => {
+                Op::Softmax(Softmax::Tables(s)) => {
                     self.add("e", id, &s.exp.entries, s.exp.entries.data.to_vec());
                     self.add("v", id, &s.inv.entries, s.inv.entries.data.to_vec());
                 }
                 Op::Input { .. }
                 | Op::Output { .. }
                 | Op::Const(_)
+                | Op::Softmax(Softmax::Argmax)
                 | Op::Reshape
                 | Op::Permute(_)
                 | Op::Concat { .. }

@@ -119,6 +119,9 @@ pub(super) fn layers(sources: &[Source], findings: &mut Vec<Finding>) {
         }
         if softmax {
             partitions.push(("channels", get("channels")));
+            if layer.words.contains(&"softmax_legacy") {
+                unrolled.push(("channels * channels", get("channels").saturating_mul(get("channels"))));
+            }
         }
         for (rule, limit, values) in
             [("partition-limit", MAX_PARTITION, partitions), ("unroll-limit", MAX_UNROLL, unrolled)]

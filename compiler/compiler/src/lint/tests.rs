@@ -50,15 +50,21 @@ fn program() -> Program {
 }
 
 fn project(io: Io) -> Vec<EmittedFile> {
-    let program = program();
+    project_of(&program(), io)
+}
+
+fn project_of(program: &Program, io: Io) -> Vec<EmittedFile> {
     let (schedule, _) =
-        schedule(&program, &ScheduleOptions { io: Some(io), ..ScheduleOptions::default() }).unwrap();
-    emit(&program, &schedule, "net").unwrap()
+        schedule(program, &ScheduleOptions { io: Some(io), ..ScheduleOptions::default() }).unwrap();
+    emit(program, &schedule, "net").unwrap()
 }
 
 /// Rules that the project breaks after `from` is replaced by `to` in `path`.
 fn broken(io: Io, path: &str, from: &str, to: &str) -> Vec<&'static str> {
-    let mut files = project(io);
+    broken_in(project(io), path, from, to)
+}
+
+fn broken_in(mut files: Vec<EmittedFile>, path: &str, from: &str, to: &str) -> Vec<&'static str> {
     let file = files.iter_mut().find(|f| f.path == path).expect(path);
     let text = String::from_utf8(file.bytes.clone()).unwrap();
     assert!(text.contains(from), "{path} does not hold {from:?}:\n{text}");
@@ -139,6 +145,22 @@ fn the_limits_catch_mutations() {
     let cpp = "firmware/net.cpp";
     let factor = "#pragma HLS ARRAY_PARTITION variable=x_x type=cyclic factor=32";
     assert_eq!(broken(Io::Parallel, cpp, factor, &factor.replace("32", "2048")), ["partition-limit"]);
+}
+
+#[test]
+fn a_legacy_softmax_unrolls_every_pair() {
+    let program = hs_hw::text::parse(include_str!("../../tests/programs/softmaxes.hw")).unwrap();
+    let kind = |kind: &str| {
+        format!("channels = 3;\n    static const hypersonic::softmax_kind kind = hypersonic::softmax_{kind};")
+    };
+    let found = |kind: &str, n: &str| {
+        let files = project_of(&program, Io::Parallel);
+        assert_eq!(lint(&files), []);
+        broken_in(files, "firmware/parameters.h", kind, &kind.replacen("= 3", n, 1))
+    };
+    assert_eq!(found(&kind("legacy"), "= 64"), Vec::<&str>::new());
+    assert_eq!(found(&kind("legacy"), "= 65"), ["unroll-limit"]);
+    assert_eq!(found(&kind("argmax"), "= 65"), Vec::<&str>::new());
 }
 
 #[test]

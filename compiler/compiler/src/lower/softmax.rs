@@ -1,7 +1,7 @@
 //! Softmax by its expansion, with types sized for the result.
 
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
-use hs_hw::{Accum, Op, Softmax, SoftmaxKind};
+use hs_hw::{Accum, Op, Softmax, SoftmaxKind, SoftmaxTables};
 use hs_ir::ValueId;
 
 use super::{
@@ -63,7 +63,7 @@ impl Lowerer<'_> {
             lsb: ty.format.value(1),
         };
         let round = |f| Type::new(f, Rounding::Rnd, Overflow::Sat);
-        let op = Op::Softmax(Softmax {
+        let op = Op::Softmax(Softmax::Tables(Box::new(SoftmaxTables {
             kind: SoftmaxKind::Stable,
             delta: plain(delta),
             exp: exp.lut,
@@ -72,7 +72,7 @@ impl Lowerer<'_> {
             inv_in: plain(sum),
             inv: inv.lut,
             inv_ty: round(inv_format),
-        });
+        })));
         let id = self.push(name, op, vec![hw], shape, ty)?;
         self.note(id, Cost::Logic, Cost::Logic, Some(note));
         self.bind(v, Val::plain(id, input.shape.clone(), perm));

@@ -4,8 +4,8 @@ use hs_fixed::{Format, Interval};
 
 use super::build::Builder;
 use crate::{
-    Accum, Act, Average, BinaryOp, Divide, Dot, Node, Op, Pool, PoolKind, Softmax, SoftmaxKind, ValueId,
-    op::affine_format, range,
+    Accum, Act, Average, BinaryOp, Divide, Dot, Node, Op, Pool, PoolKind, Softmax, SoftmaxKind,
+    SoftmaxTables, ValueId, op::affine_format, range,
 };
 
 type Made = Option<ValueId>;
@@ -186,11 +186,17 @@ impl Builder<'_> {
         if n == 1 && self.rng.chance(80) {
             return None;
         }
-        let (kind, arg) = if self.rng.chance(50) {
-            xf.sub(xf).ok()?;
-            (SoftmaxKind::Stable, Interval::new(0, xr.hi - xr.lo, xr.frac))
-        } else {
-            (SoftmaxKind::Latency, xr)
+        if self.rng.chance(15) {
+            let ty = self.ty(Interval::new(0, 1, 0));
+            return self.push(Op::Softmax(Softmax::Argmax), vec![x], shape, ty);
+        }
+        let kind = *self.rng.pick(&SoftmaxKind::ALL);
+        kind.argument(xf).ok()?;
+        let spread = xr.hi - xr.lo;
+        let arg = match kind {
+            SoftmaxKind::Stable => Interval::new(0, spread, xr.frac),
+            SoftmaxKind::Latency => xr,
+            SoftmaxKind::Legacy => Interval::new(-spread, spread, xr.frac),
         };
         let delta = self.inner_ty(arg);
         let exp = self.lut(arg.cast(&delta).0, 18)?;
@@ -207,10 +213,14 @@ impl Builder<'_> {
         let inv = self.lut(sums.cast(&inv_in).0, 18)?;
         let entries = Self::entry_range(&inv)?;
         let inv_ty = self.inner_ty(entries);
-        exp_ty.format.mul(inv_ty.format).ok()?;
-        let ty = self.inner_ty(e.mul(entries.cast(&inv_ty).0)?);
-        let op = Op::Softmax(Softmax { kind, delta, exp, exp_ty, sum, inv_in, inv, inv_ty });
-        self.push(op, vec![x], shape, ty)
+        let r = entries.cast(&inv_ty).0;
+        let tables = SoftmaxTables { kind, delta, exp, exp_ty, sum, inv_in, inv, inv_ty };
+        tables.exact_format().ok()?;
+        let ty = match kind {
+            SoftmaxKind::Stable | SoftmaxKind::Latency => self.inner_ty(e.mul(r)?),
+            SoftmaxKind::Legacy => self.inner_ty(r),
+        };
+        self.push(Op::Softmax(Softmax::Tables(Box::new(tables))), vec![x], shape, ty)
     }
 
     pub(super) fn reshape(&mut self, x: ValueId) -> Made {

@@ -3,7 +3,7 @@
 use hs_fixed::{Overflow, Rounding, Type};
 
 use super::resize::resize;
-use crate::{Accum, Act, Codes, Divide, Lut, Node, Op, Order, PoolKind, Program, ValueId};
+use crate::{Accum, Act, Codes, Divide, Lut, Node, Op, Order, PoolKind, Program, Softmax, ValueId};
 
 /// The smallest Program found for which `still_fails` holds, by cutting nodes, shrinking axes, and replacing
 /// attributes and constants by plainer ones. Every Program it is asked about verifies and is smaller than the
@@ -312,7 +312,7 @@ fn half_tables(node: &mut Node) -> bool {
     };
     match &mut node.op {
         Op::Table(lut) => halve(lut),
-        Op::Softmax(s) => halve(&mut s.exp) | halve(&mut s.inv),
+        Op::Softmax(Softmax::Tables(s)) => halve(&mut s.exp) | halve(&mut s.inv),
         Op::Input { .. }
         | Op::Output { .. }
         | Op::Const(_)
@@ -321,6 +321,7 @@ fn half_tables(node: &mut Node) -> bool {
         | Op::Requant(_)
         | Op::Binary { .. }
         | Op::Pool(_)
+        | Op::Softmax(Softmax::Argmax)
         | Op::Reshape
         | Op::Permute(_)
         | Op::Concat { .. }
@@ -415,9 +416,10 @@ pub(super) fn codes_mut(op: &mut Op) -> Vec<&mut Codes> {
                 Divide::TowardZero => Vec::new(),
             },
         },
-        Op::Softmax(s) => vec![&mut s.exp.entries, &mut s.inv.entries],
+        Op::Softmax(Softmax::Tables(s)) => vec![&mut s.exp.entries, &mut s.inv.entries],
         Op::Input { .. }
         | Op::Output { .. }
+        | Op::Softmax(Softmax::Argmax)
         | Op::Reshape
         | Op::Permute(_)
         | Op::Concat { .. }
@@ -434,7 +436,8 @@ fn types_mut(op: &mut Op) -> Vec<&mut Type> {
         }
     }
     match op {
-        Op::Softmax(s) => {
+        Op::Softmax(Softmax::Tables(s)) => {
+            let s = &mut **s;
             let mut all = vec![&mut s.delta, &mut s.exp_ty, &mut s.inv_in, &mut s.inv_ty];
             all.extend(accum(&mut s.sum));
             all
@@ -446,7 +449,7 @@ fn types_mut(op: &mut Op) -> Vec<&mut Type> {
 fn accum_mut(op: &mut Op) -> Option<&mut Accum> {
     match op {
         Op::Dot(d) => Some(&mut d.accum),
-        Op::Softmax(s) => Some(&mut s.sum),
+        Op::Softmax(Softmax::Tables(s)) => Some(&mut s.sum),
         Op::Pool(p) => match &mut p.kind {
             PoolKind::Max => None,
             PoolKind::Average(a) => Some(&mut a.accum),
@@ -458,6 +461,7 @@ fn accum_mut(op: &mut Op) -> Option<&mut Accum> {
         | Op::Requant(_)
         | Op::Binary { .. }
         | Op::Table(_)
+        | Op::Softmax(Softmax::Argmax)
         | Op::Reshape
         | Op::Permute(_)
         | Op::Concat { .. }

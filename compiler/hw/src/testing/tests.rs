@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::{Accum, Act, Divide, Op, Order, PoolKind, SoftmaxKind, interp, range};
+use crate::{Accum, Act, Divide, Op, Order, PoolKind, Softmax, interp, range};
 
 #[test]
 fn random_programs_verify_and_stay_in_their_ranges() {
@@ -88,9 +88,8 @@ fn random_programs_cover_the_ops() {
                         format!("average pool {} {divide} {}", accum(&a.accum), a.include_pad)
                     }
                 },
-                Op::Softmax(s) => {
-                    format!("softmax {} {}", matches!(s.kind, SoftmaxKind::Stable), accum(&s.sum))
-                }
+                Op::Softmax(Softmax::Tables(s)) => format!("softmax {:?} {}", s.kind, accum(&s.sum)),
+                Op::Softmax(Softmax::Argmax) => "argmax".to_owned(),
                 Op::Table(t) => format!("table {} {}", t.interpolate, t.index.toward_zero),
                 Op::Affine { act: a, .. } => format!("affine {}", act(a)),
                 Op::Requant(a) => format!("requant {}", act(a)),
@@ -125,7 +124,8 @@ fn random_programs_cover_the_ops() {
     for kind in ["max pool 1d", "max pool 2d", "average pool exact true", "average pool exact false"] {
         assert!(count(kind) >= 20, "{kind}: {seen:#?}");
     }
-    for kind in ["softmax true", "softmax false"] {
+    assert!(count("argmax") >= 20, "{seen:#?}");
+    for kind in ["softmax Stable", "softmax Latency", "softmax Legacy"] {
         for accum in ["exact", "any", "sequential", "strided", "blocked", "tree"] {
             assert!(count(&format!("{kind} {accum}")) >= 5, "{kind} {accum}: {seen:#?}");
         }

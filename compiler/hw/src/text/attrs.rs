@@ -3,7 +3,7 @@
 use super::value::{Kind, Mismatch, Record, Value};
 use crate::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Index, Lut, Op, Order, Pool, PoolKind, Softmax,
-    SoftmaxKind, Window,
+    SoftmaxKind, SoftmaxTables, Window,
 };
 
 type Result<T> = std::result::Result<T, Mismatch>;
@@ -49,7 +49,8 @@ pub(super) fn to_record(op: &Op) -> Record {
         Op::Binary { op, act: a } => new().with("op", Value::word(binary(*op))).with("act", act(a)),
         Op::Table(t) => lut(t),
         Op::Pool(p) => new().with("kind", pool_kind(&p.kind)).with("window", windows(&p.window)),
-        Op::Softmax(s) => new()
+        Op::Softmax(Softmax::Argmax) => new().with("kind", Value::word(ARGMAX)),
+        Op::Softmax(Softmax::Tables(s)) => new()
             .with("kind", Value::word(softmax_kind(s.kind)))
             .with("delta", Kind::Type(s.delta))
             .with("exp", Kind::Record(lut(&s.exp)))
@@ -105,15 +106,18 @@ pub(super) fn from_record(keyword: &str, at: usize, mut r: Record) -> Result<Op>
             kind: read_pool_kind(r.take("kind")?)?,
             window: read_windows(r.take("window")?)?,
         }),
-        "softmax" => Op::Softmax(Softmax {
-            kind: read_softmax_kind(r.take("kind")?)?,
-            delta: r.take("delta")?.ty()?,
-            exp: read_lut(r.take("exp")?)?,
-            exp_ty: r.take("exp_ty")?.ty()?,
-            sum: read_accum(r.take("sum")?)?,
-            inv_in: r.take("inv_in")?.ty()?,
-            inv: read_lut(r.take("inv")?)?,
-            inv_ty: r.take("inv_ty")?.ty()?,
+        "softmax" => Op::Softmax(match read_softmax_kind(r.take("kind")?)? {
+            None => Softmax::Argmax,
+            Some(kind) => Softmax::Tables(Box::new(SoftmaxTables {
+                kind,
+                delta: r.take("delta")?.ty()?,
+                exp: read_lut(r.take("exp")?)?,
+                exp_ty: r.take("exp_ty")?.ty()?,
+                sum: read_accum(r.take("sum")?)?,
+                inv_in: r.take("inv_in")?.ty()?,
+                inv: read_lut(r.take("inv")?)?,
+                inv_ty: r.take("inv_ty")?.ty()?,
+            })),
         }),
         "reshape" => Op::Reshape,
         "permute" => Op::Permute(r.take("perm")?.sizes()?),
@@ -335,17 +339,26 @@ fn read_divide(v: Value) -> Result<Divide> {
     Ok(divide)
 }
 
+/// The kind of a softmax without tables.
+const ARGMAX: &str = "argmax";
+
 fn softmax_kind(k: SoftmaxKind) -> &'static str {
     match k {
         SoftmaxKind::Stable => "stable",
         SoftmaxKind::Latency => "latency",
+        SoftmaxKind::Legacy => "legacy",
     }
 }
 
-fn read_softmax_kind(v: Value) -> Result<SoftmaxKind> {
+/// How the tables are used; `None` for argmax.
+fn read_softmax_kind(v: Value) -> Result<Option<SoftmaxKind>> {
+    const ALL: &str = "stable, latency, legacy, argmax";
     let at = v.at;
-    let (name, r) = v.variant("stable, latency")?;
+    let (name, r) = v.variant(ALL)?;
     r.done()?;
-    let found = [SoftmaxKind::Stable, SoftmaxKind::Latency].into_iter().find(|k| softmax_kind(*k) == name);
-    found.ok_or_else(|| Mismatch::new(at, "stable or latency"))
+    let found = SoftmaxKind::ALL.into_iter().find(|k| softmax_kind(*k) == name);
+    if found.is_none() && name != ARGMAX {
+        return Err(Mismatch::new(at, format!("one of {ALL}")));
+    }
+    Ok(found)
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use hs_model_config::ModelConfig;
@@ -36,6 +37,8 @@ pub(super) struct Plan {
 pub(super) struct Ready {
     pub(super) model: (Spec, LoadedModel),
     pub(super) raw: Option<(Spec, LoadedModel)>,
+    /// Loading took so long.
+    pub(super) took: Duration,
 }
 
 /// The name under which a model's codes are served.
@@ -79,7 +82,9 @@ impl Plan {
     pub(super) fn load(&self, version: u64, loader: &dyn ModelLoader, strict: bool) -> Result<Ready, String> {
         let directory = self.directory.join(version.to_string());
         let request = LoadRequest { name: &self.name, version, directory: &directory, config: &self.config };
+        let start = Instant::now();
         let mut model = loader.load(&request)?;
+        let took = start.elapsed();
         let raw = model.raw.take();
         let spec = |name: &str, config: ModelConfig, model: &mut LoadedModel, strict: bool| {
             let config = complete(name, config, model, strict)?;
@@ -102,7 +107,7 @@ impl Plan {
                 Some((spec(&name, config, &mut raw, false).map_err(text)?, *raw))
             }
         };
-        Ok(Ready { model: (first, model), raw })
+        Ok(Ready { model: (first, model), raw, took })
     }
 }
 

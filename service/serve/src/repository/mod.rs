@@ -429,7 +429,11 @@ fn failed(name: &str, why: &str) -> String {
 
 /// Starts a version and its twin.
 fn serve(ready: Ready, version: u64) -> (Loaded, Option<Loaded>) {
-    let one = |(spec, model)| Ok(Arc::new(Served::new(spec, version, model)));
+    let one = |(spec, model)| {
+        let served = Served::new(spec, version, model);
+        served.set_load_time(ready.took);
+        Ok(Arc::new(served))
+    };
     (one(ready.model), ready.raw.map(one))
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, MutexGuard, PoisonError},
     thread,
     time::Instant,
@@ -56,7 +57,9 @@ impl Core {
             match self.step(&mut state) {
                 Step::Run(requests, number) => {
                     drop(state);
-                    let replies = self.execute(requests, &mut caller);
+                    // Backends that panic are caught closer by; whatever else does must not take the place along.
+                    let run = AssertUnwindSafe(|| self.execute(requests, &mut caller));
+                    let replies = catch_unwind(run).unwrap_or_default();
                     match &self.order {
                         Some(order) => order.send(number, replies),
                         None => replies.into_iter().for_each(Reply::send),

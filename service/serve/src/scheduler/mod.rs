@@ -281,7 +281,6 @@ impl Request<'_> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "used once")]
     fn queue(
         &mut self,
         job: Job,

@@ -1,17 +1,21 @@
 //! Bodies of requests: the whole in one buffer.
 
-use std::{future::poll_fn, pin::Pin};
+use std::{error::Error, future::poll_fn, pin::Pin, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
 };
 use bytes::Bytes;
 
 use super::{encoding, error::HttpError};
+use crate::net::ReadTimeout;
 
 /// Bytes that a client's announcement alone may reserve; memory beyond follows the data.
 const TRUSTED: usize = 4 << 20;
+
+/// How long a client may go on sending a body that was refused.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Reads a body, unpacked: at most `limit` bytes, on the wire and unpacked.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpError> {
@@ -24,19 +28,32 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
 }
 
 async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, HttpError> {
+    let collected = collect_from(headers, &mut body, limit).await;
+    if collected.as_ref().is_err_and(|e| e.status == StatusCode::PAYLOAD_TOO_LARGE)
+        && !headers.contains_key(header::EXPECT)
+    {
+        // Most clients read the answer after they have sent all; a connection that closes before would lose it.
+        tokio::spawn(tokio::time::timeout(LINGER, async move {
+            while let Ok(Some(_)) = frame(&mut body).await {}
+        }));
+    }
+    collected
+}
+
+async fn collect_from(headers: &HeaderMap, body: &mut Body, limit: usize) -> Result<Bytes, HttpError> {
     // Hyper holds the body to the length; what is no number it has refused.
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return Err(HttpError::too_large(limit));
     }
-    let Some(first) = frame(&mut body).await? else { return Ok(Bytes::new()) };
+    let Some(first) = frame(body).await? else { return Ok(Bytes::new()) };
     if first.len() > limit {
         return Err(HttpError::too_large(limit));
     }
     if body.is_end_stream() {
         return Ok(first);
     }
-    let Some(second) = frame(&mut body).await? else { return Ok(first) };
+    let Some(second) = frame(body).await? else { return Ok(first) };
     let least = first.len() + second.len();
     let mut whole = Vec::with_capacity(least.max(length.unwrap_or(0).min(TRUSTED)));
     whole.extend_from_slice(&first);
@@ -54,7 +71,7 @@ async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<By
         }
         whole.extend_from_slice(&data);
         drop(data);
-        next = frame(&mut body).await?;
+        next = frame(body).await?;
     }
     Ok(whole.into())
 }
@@ -64,7 +81,7 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
             None => return Ok(None),
-            Some(Err(e)) => return Err(HttpError::bad(format_args!("the body broke off: {e}"))),
+            Some(Err(e)) => return Err(broken(&e)),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Ok(Some(data)),
@@ -72,6 +89,13 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
             },
         }
     }
+}
+
+fn broken(error: &axum::Error) -> HttpError {
+    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |e| e.source());
+    let late = causes.any(|e| e.is::<ReadTimeout>());
+    let status = if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+    HttpError::new(status, format_args!("the body broke off: {error}"))
 }
 
 #[cfg(test)]
@@ -129,6 +153,18 @@ mod tests {
         static DATA: [u8; 4] = *b"abcd";
         let body = read_frames(&[&DATA], Some(4), 4).await.unwrap();
         assert_eq!(body.as_ptr(), DATA.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn bodies_that_break_off() {
+        for (error, status) in [
+            (axum::BoxError::from(ReadTimeout(Duration::from_secs(1))), 408),
+            (axum::BoxError::from("gone"), 400),
+        ] {
+            let e = broken(&axum::Error::new(error));
+            assert_eq!(e.status, status);
+            assert!(e.message.starts_with("the body broke off: "), "{}", e.message);
+        }
     }
 
     #[tokio::test]

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, HttpBody},
+    body::Body,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{Method, StatusCode, request::Parts},
     response::Response,
 };
 use hs_serve::Server;
@@ -58,7 +58,8 @@ pub fn metrics_router(server: Arc<Server>) -> Router {
 
 async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    respond(&parts, dispatch(&api, &parts, body).await).await
+    let answer = dispatch(&api, &parts, body).await;
+    answer.unwrap_or_else(Answer::from).into_response(&parts.headers).await
 }
 
 async fn metrics(State(server): State<Arc<Server>>, request: Request) -> Response {
@@ -68,17 +69,7 @@ async fn metrics(State(server): State<Arc<Server>>, request: Request) -> Respons
         ("/metrics", method) => Err(HttpError::method(method.as_str(), (true, false))),
         (path, _) => Err(HttpError::no_route(path)),
     };
-    respond(&parts, answer).await
-}
-
-async fn respond(request: &Parts, answer: Result<Answer, HttpError>) -> Response {
-    let mut response = answer.unwrap_or_else(Answer::from).into_response(&request.headers).await;
-    if request.method == Method::HEAD {
-        let length = response.body().size_hint().exact().unwrap_or(0);
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        *response.body_mut() = Body::empty();
-    }
-    response
+    answer.unwrap_or_else(Answer::from).into_response(&parts.headers).await
 }
 
 async fn dispatch(api: &Api, request: &Parts, body: Body) -> Result<Answer, HttpError> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    BoxError, Router,
     body::Body,
     extract::Request,
     http::{StatusCode, Version, header::CONTENT_TYPE},
@@ -22,7 +22,7 @@ use axum::{
 };
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -35,7 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use super::{
-    Options,
+    Options, Tls,
     activity::{Activity, Busy, Watchdog, Watched},
     body::Timed,
 };
@@ -71,47 +71,72 @@ impl Peer {
     }
 }
 
+/// What the connections of a port have in common.
+pub(super) struct Port {
+    pub(super) options: Options,
+    router: Router,
+    builder: auto::Builder<TokioExecutor>,
+}
+
+impl Port {
+    pub(super) fn new(router: Router, options: Options) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        if options.http2_only {
+            builder = builder.http2_only();
+        }
+        // The watchdog does this better: hyper's timeout would close idle connections.
+        builder.http1().header_read_timeout(None);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(options.stream_window)
+            .initial_connection_window_size(options.connection_window)
+            .max_frame_size(options.max_frame_size)
+            .max_concurrent_streams(options.max_streams)
+            .keep_alive_interval(options.keepalive_interval)
+            .keep_alive_timeout(options.keepalive_timeout);
+        Self { options, router, builder }
+    }
+}
+
 /// Serves a connection until its end.
 pub(super) async fn serve(
     stream: TcpStream,
     address: SocketAddr,
-    router: Router,
-    options: Arc<Options>,
+    port: Arc<Port>,
     phase: watch::Receiver<Phase>,
 ) {
     let peer = Peer { address, phase };
-    let result = match &options.tls {
-        None => run(stream, peer, router, &options).await,
-        Some(tls) => {
-            let accept = TlsAcceptor::from(tls.config()).accept(stream);
-            match timeout(options.handshake_timeout, accept).await {
-                Ok(Ok(stream)) => run(stream, peer, router, &options).await,
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err("the TLS handshake took too long".into()),
-            }
-        }
+    let result = match &port.options.tls {
+        None => run(stream, peer, &port).await,
+        // Apart, so that plain connections are not as large.
+        Some(tls) => Box::pin(secure(stream, tls, peer, &port)).await,
     };
     if let Err(error) = result {
         tracing::debug!(peer = %address, error, "connection ended");
     }
 }
 
-async fn run<S>(
-    stream: S,
-    peer: Peer,
-    router: Router,
-    options: &Options,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+async fn secure(stream: TcpStream, tls: &Tls, peer: Peer, port: &Port) -> Result<(), BoxError> {
+    let accept = TlsAcceptor::from(tls.config()).accept(stream);
+    match timeout(port.options.handshake_timeout, accept).await {
+        Ok(stream) => run(stream?, peer, port).await,
+        Err(_) => Err("the TLS handshake took too long".into()),
+    }
+}
+
+async fn run<S>(stream: S, peer: Peer, port: &Port) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let options = &port.options;
     let mut phase = peer.phase.clone();
     let activity = Activity::new();
     let mut watchdog = Watchdog::new(Arc::clone(&activity), options.header_timeout, options.write_timeout);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
-    let requests = Requests { router, peer, activity, read_timeout: options.read_timeout };
-    let builder = builder(options);
-    let mut connection = pin!(builder.serve_connection(io, requests));
+    let requests =
+        Requests { router: port.router.clone(), peer, activity, read_timeout: options.read_timeout };
+    let mut connection = pin!(port.builder.serve_connection(io, requests));
     loop {
         tokio::select! {
             biased;
@@ -126,25 +151,6 @@ where
             }
         }
     }
-}
-
-fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    if options.http2_only {
-        builder = builder.http2_only();
-    }
-    // The watchdog does this better: hyper's timeout would close idle connections.
-    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(None);
-    builder
-        .http2()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .initial_stream_window_size(options.stream_window)
-        .initial_connection_window_size(options.connection_window)
-        .max_frame_size(options.max_frame_size)
-        .max_concurrent_streams(options.max_streams)
-        .keep_alive_interval(options.keepalive_interval)
-        .keep_alive_timeout(options.keepalive_timeout);
-    builder
 }
 
 /// Answers the requests of one connection.
@@ -216,4 +222,20 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
         .with_interval(std::time::Duration::from_secs(20));
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&probes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of connections may be idle: each costs what its future holds.
+    #[tokio::test]
+    async fn plain_connections_are_small() {
+        let listener = super::super::Listener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr()).await.unwrap();
+        let (_sender, phase) = watch::channel(Phase::Open);
+        let port = Arc::new(Port::new(Router::new(), Options::default()));
+        let connection = serve(stream, listener.local_addr(), port, phase);
+        assert!(size_of_val(&connection) < 3000, "{}", size_of_val(&connection));
+    }
 }

@@ -89,7 +89,8 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
-    let options = Arc::new(options);
+    let port = Arc::new(connection::Port::new(router, options));
+    let options = &port.options;
     let (phase, _) = watch::channel(Phase::Open);
     // Each connection holds a permit until its end.
     let permits = Arc::new(Semaphore::new(options.max_connections as usize));
@@ -112,15 +113,14 @@ pub async fn serve(
         };
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             tracing::debug!(peer = %address, limit = options.max_connections, "too many connections");
-            refuse(&stream, &options);
+            refuse(&stream, options);
             continue;
         };
         if let Err(error) = connection::prepare(&stream) {
             tracing::debug!(peer = %address, %error, "connection ended at once");
             continue;
         }
-        let connection =
-            connection::serve(stream, address, router.clone(), Arc::clone(&options), phase.subscribe());
+        let connection = connection::serve(stream, address, Arc::clone(&port), phase.subscribe());
         tokio::spawn(async move {
             connection.await;
             drop(permit);

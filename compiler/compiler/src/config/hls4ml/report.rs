@@ -129,6 +129,11 @@ fn same_as_owner(constant: &Value, owner: Option<&Value>) -> bool {
     !own.is_empty() && constant.entries().iter().all(|(_, ty)| own.contains(&ty))
 }
 
+/// Whether a strategy is the name of a softmax's implementation, and nothing else.
+fn names_a_softmax(strategy: &str) -> bool {
+    ["stable", "legacy", "argmax"].iter().any(|s| strategy.eq_ignore_ascii_case(s))
+}
+
 /// Layers that conversion puts in.
 fn inserted(name: &str) -> bool {
     let kind = name.rsplit_once('_').map_or(name, |(kind, _)| kind);
@@ -171,6 +176,14 @@ fn section(
                 say(format!("{at} is not followed: weights are stored as they are"), None);
             }
             "Compression" => {}
+            // Before it had attributes, hls4ml read this here.
+            "Strategy" if value.text().is_some_and(names_a_softmax) => {
+                let help = format!("write Implementation: {value}");
+                say(
+                    format!("hls4ml ignores {at}: no strategy decides how a softmax is computed"),
+                    Some(help),
+                );
+            }
             key if HARMLESS.contains(&key) && (path != "Model" || MODEL_KEYS.contains(&key)) => {}
             "Implementation" => {
                 say(format!("hls4ml ignores {at}: only a Softmax has an implementation"), None)

@@ -138,6 +138,30 @@ fn what_hls4ml_ignores_is_reported() {
 }
 
 #[test]
+fn a_softmax_is_computed_as_its_implementation_says() {
+    let implementation = |entries: &str| {
+        let (c, warnings) =
+            read(&format!("Model: {{Precision: 'fixed<16,6>'}}\nLayerName:\n  Softmax_0: {{{entries}}}\n"));
+        (c.nodes["prob"].softmax, warnings)
+    };
+    for (name, found) in [
+        ("stable", SoftmaxImplementation::Stable),
+        ("latency", SoftmaxImplementation::Latency),
+        ("legacy", SoftmaxImplementation::Legacy),
+        ("argmax", SoftmaxImplementation::Argmax),
+    ] {
+        assert_eq!(implementation(&format!("Implementation: {name}")), (Some(found), Vec::new()));
+    }
+    let (found, warnings) = implementation("Strategy: argmax");
+    assert_eq!(found, None);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    for part in ["hls4ml ignores LayerName.Softmax_0.Strategy", "write Implementation: argmax"] {
+        assert!(warnings[0].contains(part), "{warnings:#?}");
+    }
+    assert_eq!(implementation("Strategy: Latency"), (None, Vec::new()));
+}
+
+#[test]
 fn types_reach_layers_by_class() {
     let (c, warnings) = read(
         "Model: {Precision: 'fixed<16,6>'}\n\

@@ -214,7 +214,7 @@ impl Lowerer<'_> {
 }
 
 /// A real in a type, by the type's modes.
-fn entry(value: f64, ty: Type) -> Result<i64, Diagnostic> {
+pub(super) fn entry(value: f64, ty: Type) -> Result<i64, Diagnostic> {
     ty.quantize(value)
         .and_then(|c| i64::try_from(c).ok())
         .ok_or_else(|| Diagnostic::error(format!("a table entry is {value}, which {ty} cannot hold")))

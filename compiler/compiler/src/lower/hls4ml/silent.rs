@@ -2,10 +2,13 @@
 //! stay hls4ml's; each case is a warning that names the node, what was found and what would help.
 
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
-use hs_hw::{Codes, Dot, Lut, Op, SoftmaxKind, ValueId as HwId, range};
+use hs_hw::{Codes, Dot, Lut, Op, Softmax, SoftmaxKind, ValueId as HwId, range};
 use hs_ir::ValueId;
 
-use super::{super::Lowerer, decimal_codes};
+use super::{
+    super::{LayerOptions, Lowerer},
+    decimal_codes,
+};
 use crate::diagnostic::Diagnostic;
 
 /// A softmax whose cells are at least this wide tells apart a handful of differences at most: e^-1 is 0.37.
@@ -112,6 +115,72 @@ impl Lowerer<'_> {
         true
     }
 
+    /// How far apart the values of the current node's input lie in the data, where that is known.
+    fn observed_spread(&self) -> Option<f64> {
+        let name = self.current().input(0).map(|v| self.graph.value(v).name.as_str())?;
+        self.options.ranges.as_ref()?.get(name).map(|(lo, hi)| hi - lo)
+    }
+
+    /// Warns where the sums of a legacy softmax over `n` logits, which differ by up to `spread`, wrap in `table`, and
+    /// of what the user says of it that is not followed.
+    pub(super) fn warn_legacy(
+        &mut self,
+        layer: &LayerOptions,
+        n: usize,
+        spread: f64,
+        table: Type,
+        streamed: bool,
+    ) {
+        let idle = [("exp_table", layer.exp_table), ("inv_table", layer.inv_table), ("table", layer.table)];
+        for (key, given) in idle {
+            if let Some(given) = given.filter(|t| t.format != table.format) {
+                self.warn(
+                    format!(
+                        "{key} = \"{given}\" is not followed: hls4ml's legacy softmax has tables of {table}"
+                    ),
+                    "use softmax = \"stable\" for tables of other types".to_owned(),
+                );
+            }
+        }
+        if let Some(size) = layer.table_size.filter(|s| streamed && *s != super::TABLE_SIZE) {
+            self.warn(
+                format!(
+                    "table_size = {size} is not followed: hls4ml's streamed legacy softmax has tables of {}",
+                    super::TABLE_SIZE
+                ),
+                "use io = \"parallel\" or softmax = \"stable\" for tables of another size".to_owned(),
+            );
+        }
+        let observed = self.observed_spread();
+        let (spread, of) = observed.map_or((spread, "logits that can differ"), |s| (s, "data that differ"));
+        let others = n.saturating_sub(1) as f64;
+        let largest = 1.0 + others * spread.min(8.0).exp();
+        let bound = table.format.value(table.format.max() + 1);
+        if largest >= bound {
+            self.warn(
+                format!(
+                    "the sums of exp(x_j - x_i) wrap from {bound} on in {table}, and with {of} by up to {spread:.4} \
+                     they reach {largest:.0}: what should be near 0 can become anything"
+                ),
+                format!(
+                    "use softmax = \"stable\", or logits that differ by less than {:.2}",
+                    ((bound - 1.0) / others).ln()
+                ),
+            );
+        }
+    }
+
+    /// Warns where `ty` cannot hold the 1 that argmax gives the largest element.
+    pub(super) fn warn_argmax(&mut self, ty: Type) {
+        let one = ty.format.value(Softmax::one(&ty));
+        if one != 1.0 {
+            self.warn(
+                format!("the 1 of the largest element is outside {ty}: it becomes {one}"),
+                format!("result = \"{}\" holds it", holds(0.0, 1.0, ty)),
+            );
+        }
+    }
+
     /// Warns where a softmax's table has cells so wide that the values of its input, of format `x`, fall into a few.
     pub(super) fn warn_softmax(
         &mut self,
@@ -122,8 +191,7 @@ impl Lowerer<'_> {
         size: usize,
     ) {
         let step = 2f64.powi(exp.index.shift - delta.frac());
-        let name = self.current().input(0).map(|v| self.graph.value(v).name.as_str());
-        let observed = self.options.ranges.as_ref().and_then(|r| r.get(name?)).map(|(lo, hi)| hi - lo);
+        let observed = self.observed_spread();
         let few = observed.is_some_and(|spread| spread > 0.0 && spread <= 2.0 * step);
         if step < WIDE_CELL && !few {
             return;
@@ -140,6 +208,7 @@ impl Lowerer<'_> {
         let of = match kind {
             SoftmaxKind::Stable => "max - x",
             SoftmaxKind::Latency => "x",
+            SoftmaxKind::Legacy => "x_j - x_i",
         };
         let frac = x.frac().clamp(1, 10);
         self.warn(
@@ -173,9 +242,11 @@ fn holds(lo: f64, hi: f64, ty: Type) -> Type {
 
 #[cfg(test)]
 mod tests {
+    use hs_hw::Io;
+
     use super::*;
     use crate::{
-        lower::{Arithmetic, LayerOptions, LowerOptions, ObservedRanges, lower},
+        lower::{Arithmetic, LayerOptions, LowerOptions, ObservedRanges, SoftmaxImplementation, lower},
         onnx::{self, builder::ModelBuilder},
         passes::{PassOptions, normalise_with},
     };
@@ -245,6 +316,120 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(warnings(&classifier(), observed(8.0)), []);
+    }
+
+    /// The classifier with logits of 16 bits and `softmax`.
+    fn with_softmax(
+        softmax: SoftmaxImplementation,
+        set: impl FnOnce(&mut LowerOptions),
+    ) -> Vec<(String, String)> {
+        warnings(&classifier(), |o| {
+            of_node(o, "dense", |l| l.result = ty("fixed<16,6,RND,SAT>"));
+            of_node(o, "softmax", |l| l.softmax = Some(softmax));
+            set(o);
+        })
+    }
+
+    #[test]
+    fn a_legacy_softmax_whose_sums_can_wrap_is_named() {
+        let legacy = |set: &dyn Fn(&mut LowerOptions)| with_softmax(SoftmaxImplementation::Legacy, set);
+        let found = legacy(&|_| {});
+        assert_eq!(found.len(), 1, "{found:?}");
+        let (node, text) = &found[0];
+        assert_eq!(node, "softmax");
+        // 1 + 7 exp(8) from differences of up to 64; 7 exp(2.89) is 127.
+        for part in ["wrap from 128 on", "by up to 63.99", "reach 20868", "\"stable\"", "less than 2.90"] {
+            assert!(text.contains(part), "'{part}' is not in: {text}");
+        }
+        // Data decide where they are known.
+        let observed = |spread: f64| {
+            legacy(&|o| {
+                let mut ranges = ObservedRanges::new();
+                ranges.insert("logits".to_owned(), (-1.0, spread - 1.0));
+                o.ranges = Some(ranges);
+            })
+        };
+        assert_eq!(observed(2.89), []);
+        assert_eq!(observed(2.91).len(), 1);
+    }
+
+    #[test]
+    fn what_a_legacy_softmax_does_not_follow_is_named() {
+        let legacy = |io: Io, set: &dyn Fn(&mut LayerOptions)| {
+            let all = with_softmax(SoftmaxImplementation::Legacy, |o| {
+                o.io = Some(io);
+                of_node(o, "softmax", set);
+            });
+            all.into_iter().map(|(_, text)| text).filter(|t| t.contains("not followed")).collect::<Vec<_>>()
+        };
+        let types = |l: &mut LayerOptions| {
+            (l.exp_table, l.inv_table) = (ty("fixed<24,9,RND,SAT>"), ty("fixed<18,8,RND,SAT>"));
+        };
+        let found = legacy(Io::Parallel, &types);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("exp_table = \"fixed<24,9,RND,SAT>\""), "{found:?}");
+        let size = |l: &mut LayerOptions| l.table_size = Some(256);
+        assert_eq!(legacy(Io::Parallel, &size), [""; 0]);
+        let found = legacy(Io::Stream, &size);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("table_size = 256"), "{found:?}");
+    }
+
+    #[test]
+    fn an_argmax_whose_one_does_not_fit_is_named() {
+        let argmax = |result: &'static str| {
+            with_softmax(SoftmaxImplementation::Argmax, |o| of_node(o, "softmax", |l| l.result = ty(result)))
+        };
+        let found = argmax("fixed<16,1,TRN,WRAP>");
+        assert_eq!(found.len(), 1, "{found:?}");
+        let (node, text) = &found[0];
+        assert_eq!(node, "softmax");
+        for part in ["the 1 of the largest", "becomes -1", "result = \"fixed<17,2,TRN,WRAP>\""] {
+            assert!(text.contains(part), "'{part}' is not in: {text}");
+        }
+        assert_eq!(argmax("fixed<17,2,TRN,WRAP>"), []);
+        assert_eq!(argmax("ufixed<1,1,RND,SAT>"), []);
+    }
+
+    #[test]
+    fn what_a_legacy_softmax_cannot_index_is_refused() {
+        let refused = |result: &str, size: usize| {
+            let mut options = LowerOptions {
+                arithmetic: Arithmetic::Hls4ml,
+                // Wide enough that the logits reach both ends of their type.
+                input: ty("fixed<40,30>"),
+                ..LowerOptions::default()
+            };
+            of_node(&mut options, "dense", |l| {
+                (l.accum, l.result) = (ty("fixed<56,26,TRN,WRAP>"), ty(result));
+            });
+            of_node(&mut options, "softmax", |l| {
+                l.softmax = Some(SoftmaxImplementation::Legacy);
+                l.table_size = Some(size);
+            });
+            let passes = PassOptions { arithmetic: options.arithmetic, ..PassOptions::default() };
+            let graph =
+                normalise_with(onnx::import_bytes(&classifier().to_bytes(), None).unwrap().0, &passes)
+                    .unwrap();
+            lower(&graph, &options).err().map(|e| {
+                let error = e.0.into_iter().next().unwrap();
+                assert_eq!(error.node.as_deref(), Some("softmax"));
+                error.to_string()
+            })
+        };
+        let has = |found: Option<String>, part: &str| {
+            let found = found.unwrap_or_else(|| panic!("accepted, not: {part}"));
+            assert!(found.contains(part), "{found}");
+        };
+        has(refused("fixed<16,6,RND,SAT>", 1001), "tables of 1001 entries");
+        assert_eq!(refused("fixed<16,6,RND,SAT>", 1000), None);
+        // Steps of 2: a quarter of a cell of 8 entries is no multiple of them.
+        has(refused("fixed<6,7,RND,SAT>", 8), "tables of 8 entries");
+        assert_eq!(refused("fixed<6,7,RND,SAT>", 16), None);
+        has(refused("fixed<64,10,RND,SAT>", 1024), "more than 64 bits");
+        // 2^25 × 1024 / 16 is 2^31.
+        has(refused("fixed<40,25,RND,SAT>", 1024), "32 bits of hls4ml's table index");
+        assert_eq!(refused("fixed<40,24,RND,SAT>", 1024), None);
     }
 
     #[test]

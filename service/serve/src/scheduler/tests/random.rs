@@ -151,7 +151,7 @@ fn run(scenario: &Scenario, values: &[Vec<u32>]) -> (Arc<Scheduler>, Vec<Outcome
         let calls = AtomicUsize::new(0);
         let fake = Fake::new().quick_to(scenario.quick).concurrency(2).hook(move |inputs| {
             let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
-            if failing.is_some_and(|every| call % every == 0) {
+            if failing.is_some_and(|every| call.is_multiple_of(every)) {
                 return Err(failure("one of many"));
             }
             let values = values_of(&inputs[0]);
@@ -307,4 +307,37 @@ fn many_clients_at_once() {
         assert_eq!(counts.success.count + counts.cancelled, u64::from(CLIENTS * REQUESTS));
         assert_eq!((counts.pending, counts.fail.count), (0, counts.cancelled));
     }
+}
+
+/// More than there is room for: each is answered or refused, at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overload() {
+    const ROOM: usize = 10;
+    let gates = Arc::new(Gates::default());
+    let fake = Arc::new(Fake::new().hook(gates.hook()));
+    let default_queue = QueuePolicy { max_size: ROOM, ..QueuePolicy::default() };
+    let s = Arc::new(scheduler(Policy { default_queue, ..joining(4) }, &fake));
+    let first = tokio::spawn(client_of(Arc::clone(&s), 0));
+    gates.reached(1);
+    let clients: Vec<_> = (1..=1000).map(|i| tokio::spawn(client_of(Arc::clone(&s), i))).collect();
+    // Nobody is let through before all others have been refused.
+    until(|| statistics(&s).rejected == 1000 - ROOM as u64);
+    assert_eq!(s.pending(), ROOM);
+    gates.open(100);
+    assert_eq!(answer(first.await.unwrap()), [1]);
+    let mut answered = 0;
+    for (i, client) in (1..).zip(clients) {
+        match client.await.unwrap() {
+            Ok(done) => {
+                assert_eq!(answer(Ok(done)), results(&[i]));
+                answered += 1;
+            }
+            Err(e) => assert_eq!(e.code, Code::Unavailable),
+        }
+    }
+    assert_eq!(answered, ROOM);
+}
+
+async fn client_of(s: Arc<Scheduler>, value: u32) -> Result<Done, ServeError> {
+    s.run(job(&[value])).await
 }

@@ -115,7 +115,12 @@ impl<'de> Deserialize<'de> for Parameters {
 }
 
 /// The request in a `body` whose first `length` bytes are JSON. Binary tensors are parts of the body, not copies.
-pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<Asked, HttpError> {
+pub(super) fn parse(
+    model: &str,
+    shm: &SharedMemory,
+    body: &Bytes,
+    length: usize,
+) -> Result<Asked, HttpError> {
     let text = &body[..length];
     let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(text).map_err(|e| unreadable(text, &e))?;
     let mut rest = body.slice(length..);
@@ -125,7 +130,7 @@ pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<A
     }
     if !rest.is_empty() {
         return Err(HttpError::bad(format_args!(
-            "unexpected additional input data: {} bytes after those of the inputs",
+            "unexpected additional input data for model '{model}': {} bytes after those of the inputs",
             rest.len()
         )));
     }
@@ -138,6 +143,7 @@ pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<A
     }
     let request = InferRequest {
         id: wire.id,
+        model: model.to_owned(),
         inputs,
         outputs,
         priority: wire.parameters.priority,
@@ -242,7 +248,7 @@ mod tests {
 
     fn parsed(text: &str, binary: &[u8]) -> Result<Asked, HttpError> {
         let body = Bytes::from([text.as_bytes(), binary].concat());
-        parse(&SharedMemory::new(false), &body, text.len())
+        parse("m", &SharedMemory::new(false), &body, text.len())
     }
 
     #[test]
@@ -291,7 +297,7 @@ mod tests {
         let text =
             r#"{"inputs":[{"name":"b","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#;
         let body = Bytes::from([text.as_bytes(), &[1, 2, 3, 4]].concat());
-        let asked = parse(&SharedMemory::new(false), &body, text.len()).unwrap();
+        let asked = parse("m", &SharedMemory::new(false), &body, text.len()).unwrap();
         assert_eq!(asked.request.inputs[0].data.as_ptr(), body[text.len()..].as_ptr());
         assert_eq!(asked.wanted, Wanted::default());
         assert_eq!(asked.request.timeout, None);
@@ -335,7 +341,7 @@ mod tests {
             (&one(r#","data":[1,2]"#), b"", "input 'a', FP32: 'data' has 2 elements, the shape has 1"),
             (&one(r#","data":[NaN]"#), b"", "send such tensors as binary data"),
             (&one(r#","data":[-Infinity]"#), b"", "send such tensors as binary data"),
-            (&one(r#","data":[1]"#), b"x", "unexpected additional input data: 1 bytes"),
+            (&one(r#","data":[1]"#), b"x", "unexpected additional input data for model 'm': 1 bytes"),
             (
                 &one(r#","parameters":{"binary_data_size":4}"#),
                 b"x",
@@ -377,14 +383,14 @@ mod tests {
         let deep = with(&format!(r#"{{"x":{}1{}}}"#, "[".repeat(1000), "]".repeat(1000)));
         assert!(parsed(&deep, b"").unwrap_err().message.contains("recursion limit"));
         let invalid = Bytes::from_static(b"{\"inputs\":[],\"id\":\"\xff\"}");
-        assert!(parse(&SharedMemory::new(false), &invalid, invalid.len()).is_err());
+        assert!(parse("m", &SharedMemory::new(false), &invalid, invalid.len()).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_safe(body in proptest::collection::vec(any::<u8>(), 0..64), cut in 0usize..65) {
             let body = Bytes::from(body);
-            let _ = parse(&SharedMemory::new(false), &body, cut.min(body.len()));
+            let _ = parse("m", &SharedMemory::new(false), &body, cut.min(body.len()));
         }
 
         /// Bodies near what is right: one byte of a good one changed.
@@ -395,9 +401,9 @@ mod tests {
                 "outputs":[{"name":"y","parameters":{"binary_data":true}}]}abcd"#;
             let mut body = good.to_vec();
             *at.get_mut(&mut body) = to;
-            let _ = parse(&SharedMemory::new(false), &Bytes::from(body.clone()), good.len() - 4);
+            let _ = parse("m", &SharedMemory::new(false), &Bytes::from(body.clone()), good.len() - 4);
             let cut = cut.index(body.len());
-            let _ = parse(&SharedMemory::new(false), &Bytes::from(body), cut);
+            let _ = parse("m", &SharedMemory::new(false), &Bytes::from(body), cut);
         }
     }
 }
