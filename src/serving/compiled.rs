@@ -5,10 +5,10 @@ use std::{path::Path, sync::Arc};
 use hs_compiler::{driver, lower};
 use hs_hw::Program;
 use hs_package::{Arithmetic, Package};
-use hs_runtime::{Availability, Device, Model, codes::Layout};
+use hs_runtime::{Availability, Model, codes::Layout};
 use hs_serve::{LoadRequest, LoadedModel, Runner};
 
-use super::{Loader, failed, options, raw::Codes, runner, settings};
+use super::{Loader, devices, failed, options, raw::Codes, runner, settings};
 
 /// Name of backend and platform in configuration and metadata.
 const NAME: &str = "hypersonic";
@@ -122,7 +122,7 @@ fn runners(
             name: request.name.to_owned(),
             program: Some(Arc::clone(program)),
             package: package.map(Path::to_owned),
-            device: Device::Auto,
+            device: devices::places(request.config)[0].device,
             options: options.clone(),
             ..Model::default()
         };

@@ -1,6 +1,7 @@
 //! What the server runs: the loader that turns a version's directory into executables.
 
 mod compiled;
+mod devices;
 mod directory;
 mod float;
 mod options;

@@ -1,21 +1,17 @@
 //! Real exporters' files through ONNX Runtime.
 
-#![expect(clippy::print_stderr, reason = "a test that cannot run says why")]
+mod common;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
+use common::{Dim, FLOAT, exports, is_here, model, node, port};
 use hs_backend_onnxruntime::OnnxRuntime;
-use hs_runtime::{Availability, Backend, Executable, Model, Tensor, npy};
-
-fn exports() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/exports")
-}
+use hs_runtime::{Backend, Executable, Model, Tensor, npy};
 
 /// `None`, with the reason printed, when the machine has no ONNX Runtime.
 fn load(name: &str) -> Option<Arc<dyn Executable>> {
     let backend = OnnxRuntime::default();
-    if let Availability::NotAvailable(why) = backend.availability() {
-        eprintln!("skipped: onnxruntime is not available: {why}");
+    if !is_here(&backend) {
         return None;
     }
     let onnx = Some(exports().join(format!("{name}.onnx")));
@@ -62,32 +58,16 @@ fn keras_and_tensorflow() {
     check("tf2onnx-digits_conv1d", 1e-4);
 }
 
-/// A field of a protobuf message: bytes, or a small number.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
-    out.extend(bytes);
-    out
-}
-
-fn small(number: u8, value: u8) -> Vec<u8> {
-    vec![number << 3, value]
-}
-
 /// `y = Neg(x)` for tensors of shape `[batch, 3]`.
-fn negation(batch: u8) -> Vec<u8> {
-    let dim = |n: u8| field(1, &small(1, n));
-    let tensor = [small(1, 1), field(2, &[dim(batch), dim(3)].concat())].concat();
-    let port = |name: &str| [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat();
-    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Neg")].concat();
-    let graph = [field(1, &node), field(2, b"g"), field(11, &port("x")), field(12, &port("y"))].concat();
-    [small(1, 8), field(7, &graph), field(8, &small(2, 13))].concat()
+fn negation(batch: u64) -> Vec<u8> {
+    let port = |name: &str| port(name, FLOAT, &[Dim::Size(batch), Dim::Size(3)]);
+    model(&[node("Neg", &["x"], "y")], &[port("x")], &[port("y")])
 }
 
 #[test]
 fn a_fixed_batch_is_filled_up() {
     let backend = OnnxRuntime::default();
-    if let Availability::NotAvailable(why) = backend.availability() {
-        eprintln!("skipped: onnxruntime is not available: {why}");
+    if !is_here(&backend) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -118,8 +98,7 @@ fn errors_name_the_input() {
 #[test]
 fn broken_files_are_errors() {
     let backend = OnnxRuntime::default();
-    if let Availability::NotAvailable(why) = backend.availability() {
-        eprintln!("skipped: onnxruntime is not available: {why}");
+    if !is_here(&backend) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -1,15 +1,15 @@
 //! The emulator as a backend.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use hs_runtime::{
-    Availability, Backend, Datatype, Executable, LoadError, Model, RunError, Tensor, TensorInfo,
+    Availability, Backend, Buffer, Datatype, Executable, LoadError, Model, RunError, Tensor, TensorInfo,
     codes::Layout,
 };
 
 use crate::{
     Emulator, Options,
-    run::{Sink, split},
+    run::{Encode, Sink, split},
 };
 
 /// Metadata of an input or output. Values are single-precision floats, as in the ONNX models that Programs are
@@ -28,11 +28,11 @@ impl Emulator {
         self.run_tensors(inputs, false, |out| Sink::F64(out))
     }
 
-    fn rows(&self, inputs: &[Tensor]) -> Result<usize, RunError> {
-        self.check_number(inputs.len())?;
+    fn rows<'a>(&self, shapes: impl ExactSizeIterator<Item = &'a [usize]>) -> Result<usize, RunError> {
+        self.check_number(shapes.len())?;
         let mut rows = None;
-        for (layout, tensor) in self.inputs.iter().zip(inputs) {
-            let found = layout.rows(tensor)?;
+        for (layout, shape) in self.inputs.iter().zip(shapes) {
+            let found = layout.rows_of(shape)?;
             let expected = *rows.get_or_insert(found);
             if found != expected {
                 return Err(RunError::Rows { input: layout.tensor().to_owned(), found, expected });
@@ -47,7 +47,20 @@ impl Emulator {
         raw: bool,
         sink: impl Fn(&mut [T]) -> Sink<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
-        let rows = self.rows(inputs)?;
+        let rows = self.rows(inputs.iter().map(Tensor::shape))?;
+        let encode = |i: usize, rows: Range<usize>, out: &mut [i64]| {
+            let layout = &self.inputs[i];
+            if raw { layout.encode_raw(&inputs[i], rows, out) } else { layout.encode(&inputs[i], rows, out) }
+        };
+        self.run_rows(rows, &encode, sink)
+    }
+
+    fn run_rows<T: hs_runtime::Element>(
+        &self,
+        rows: usize,
+        encode: &Encode<'_>,
+        sink: impl Fn(&mut [T]) -> Sink<'_>,
+    ) -> Result<Vec<Tensor>, RunError> {
         let block = self.block_for(rows);
         let mut results: Vec<Vec<T>> =
             self.outputs.iter().map(|o| vec![T::ZERO; o.row_len() * rows]).collect();
@@ -56,10 +69,7 @@ impl Emulator {
             let parts = result.chunks_mut(layout.row_len() * block);
             blocks.iter_mut().zip(parts).for_each(|(b, part)| b.sinks.push(sink(part)));
         }
-        self.run_blocks(blocks, &|i, rows, out| {
-            let layout = &self.inputs[i];
-            if raw { layout.encode_raw(&inputs[i], rows, out) } else { layout.encode(&inputs[i], rows, out) }
-        })?;
+        self.run_blocks(blocks, encode)?;
         let tensor = |(layout, data): (&Layout, Vec<T>)| {
             let shape: Vec<usize> = [rows].into_iter().chain(layout.onnx_shape().iter().copied()).collect();
             Tensor::of(shape, data).expect("as many elements as the shape has")
@@ -87,6 +97,24 @@ impl Executable for Emulator {
 
     fn run_raw(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         self.run_tensors(inputs, true, |out| Sink::Raw(out))
+    }
+
+    fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
+        let rows = self.rows(inputs.iter().map(Buffer::shape))?;
+        for (layout, buffer) in self.inputs.iter().zip(inputs) {
+            if buffer.datatype() != Datatype::Fp32 {
+                return Err(RunError::Datatype {
+                    input: layout.tensor().to_owned(),
+                    found: buffer.datatype(),
+                    expected: Datatype::Fp32.name(),
+                });
+            }
+        }
+        let encode = |i: usize, rows: Range<usize>, out: &mut [i64]| {
+            self.inputs[i].encode_f32_bytes(inputs[i].data(), rows, out)
+        };
+        let outputs = self.run_rows(rows, &encode, |out| Sink::F32(out))?;
+        Ok(outputs.into_iter().map(Buffer::from).collect())
     }
 
     fn is_quick(&self, rows: usize) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hs_emulator::{Emulator, EmulatorBackend, Isa, Options, PlanError, Width};
 use hs_hw::Program;
-use hs_runtime::{Backend, Datatype, Executable, Model, RunError, Tensor};
+use hs_runtime::{Backend, Buffer, Datatype, Executable, Model, RunError, Tensor};
 
 /// Two inputs; the second is in ONNX channels-first and in hardware channels-last.
 const TEXT: &str = r#"program "two" version 1
@@ -51,6 +51,24 @@ fn floats_in_floats_out() {
     assert_eq!(wide[0], Tensor::of([1, 2], vec![1.25f64, 0.0]).unwrap());
     assert_eq!(e.inputs()[1].shape, [Some(2), Some(3)]);
     assert_eq!((e.name(), e.outputs()[0].datatype), ("two", Datatype::Fp32));
+}
+
+#[test]
+fn buffers_are_tensors() {
+    let e = emulator(&Options::default());
+    for rows in [0, 1, 100] {
+        let tensors = inputs(rows);
+        let buffers: Vec<Buffer> = tensors.iter().cloned().map(Buffer::from).collect();
+        let expected: Vec<Buffer> = e.run(&tensors).unwrap().into_iter().map(Buffer::from).collect();
+        assert_eq!(e.run_buffers(&buffers).unwrap(), expected);
+    }
+    let mut buffers: Vec<Buffer> = inputs(2).into_iter().map(Buffer::from).collect();
+    buffers[1] = Buffer::from(Tensor::of([2, 2, 3], vec![0f64; 12]).unwrap());
+    let error = e.run_buffers(&buffers).unwrap_err().to_string();
+    assert_eq!(error, "input 'b' has elements of FP64, expected FP32");
+    buffers[1] = Buffer::from(Tensor::of([1, 2, 3], vec![0f32; 6]).unwrap());
+    assert!(matches!(e.run_buffers(&buffers), Err(RunError::Rows { .. })));
+    assert!(matches!(e.run_buffers(&buffers[..1]), Err(RunError::Inputs { .. })));
 }
 
 #[test]

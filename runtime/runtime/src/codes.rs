@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use half::f16;
 use hs_fixed::{Format, Type};
 use hs_hw::{Node, Op};
 
@@ -67,11 +66,16 @@ impl Layout {
 
     /// Number of rows of `tensor`, which must have the shape `[rows, onnx_shape…]`.
     pub fn rows(&self, tensor: &Tensor) -> Result<usize, RunError> {
-        match tensor.shape().split_first() {
-            Some((rows, shape)) if shape == self.onnx_shape => Ok(*rows),
+        self.rows_of(tensor.shape())
+    }
+
+    /// Number of rows of a tensor of this shape, which must be `[rows, onnx_shape…]`.
+    pub fn rows_of(&self, shape: &[usize]) -> Result<usize, RunError> {
+        match shape.split_first() {
+            Some((rows, row)) if row == self.onnx_shape => Ok(*rows),
             _ => Err(RunError::Shape {
                 input: self.tensor.clone(),
-                found: tensor.shape().to_vec(),
+                found: shape.to_vec(),
                 expected: self.onnx_shape.clone(),
             }),
         }
@@ -92,7 +96,10 @@ impl Layout {
         let converted = match tensor.data() {
             Data::F32(v) => q.f32(&v[span], out),
             Data::F64(v) => q.f64(&v[span], out),
-            Data::F16(v) => halves(q, &v[span], out),
+            Data::F16(v) => pieces(q, out, |range, wide| {
+                let values = &v[span.start + range.start..span.start + range.end];
+                values.iter().zip(wide).for_each(|(x, w)| *w = f32::from(*x));
+            }),
             Data::Bool(v) => self.integers(&v[span], 1, false, out),
             Data::I8(v) => self.integers(&v[span], 8, true, out),
             Data::I16(v) => self.integers(&v[span], 16, true, out),
@@ -103,6 +110,38 @@ impl Layout {
             Data::U32(v) => self.integers(&v[span], 32, false, out),
             Data::U64(v) => self.integers(&v[span], 64, false, out),
         };
+        self.finish(converted, first, out)
+    }
+
+    /// As [`encode`](Self::encode), for single-precision values as they travel: `values` are the little-endian bytes
+    /// of the whole tensor, of any alignment.
+    ///
+    /// # Errors
+    /// NaN, with its place.
+    ///
+    /// # Panics
+    /// As [`encode`](Self::encode).
+    pub fn encode_f32_bytes(
+        &self,
+        values: &[u8],
+        rows: Range<usize>,
+        out: &mut [i64],
+    ) -> Result<(), RunError> {
+        let first = rows.start;
+        let span = self.span(rows, out.len());
+        let bytes = &values[span.start * 4..span.end * 4];
+        let converted = match bytemuck::try_cast_slice::<u8, f32>(bytes) {
+            Ok(values) if cfg!(target_endian = "little") => self.quantizer.f32(values, out),
+            _ => pieces(&self.quantizer, out, |range, wide| {
+                let values = bytes[range.start * 4..range.end * 4].chunks_exact(4);
+                values.zip(wide).for_each(|(x, w)| *w = f32::from_le_bytes([x[0], x[1], x[2], x[3]]));
+            }),
+        };
+        self.finish(converted, first, out)
+    }
+
+    /// Names the place of a NaN; else puts the codes of rows from `first` on into hardware order.
+    fn finish(&self, converted: Result<(), NanAt>, first: usize, out: &mut [i64]) -> Result<(), RunError> {
         converted.map_err(|NanAt(i)| RunError::Nan {
             input: self.tensor.clone(),
             row: first + i / self.len,
@@ -239,11 +278,13 @@ impl Layout {
     }
 }
 
-fn halves(q: &Quantizer, x: &[f16], out: &mut [i64]) -> Result<(), NanAt> {
+/// Codes of values that `fill` makes single-precision floats of, a range of `out` at a time.
+fn pieces(q: &Quantizer, out: &mut [i64], fill: impl Fn(Range<usize>, &mut [f32])) -> Result<(), NanAt> {
     let mut wide = [0f32; 256];
-    for (c, (x, out)) in x.chunks(256).zip(out.chunks_mut(256)).enumerate() {
-        x.iter().zip(&mut wide).for_each(|(x, w)| *w = f32::from(*x));
-        q.f32(&wide[..x.len()], out).map_err(|NanAt(i)| NanAt(c * 256 + i))?;
+    for (c, out) in out.chunks_mut(256).enumerate() {
+        let wide = &mut wide[..out.len()];
+        fill(c * 256..c * 256 + out.len(), wide);
+        q.f32(wide, out).map_err(|NanAt(i)| NanAt(c * 256 + i))?;
     }
     Ok(())
 }
@@ -264,6 +305,8 @@ fn hardware_to_onnx(onnx_shape: &[usize], perm: &[usize]) -> Box<[u32]> {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     fn input(onnx_shape: &[usize], perm: &[usize], ty: &str) -> Layout {
@@ -337,6 +380,32 @@ mod tests {
         ] {
             l.encode(&t, 0..1, &mut codes).unwrap();
             assert_eq!(codes, [2, 127], "{t:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_any_alignment_are_values() {
+        let l = input(&[300], &[0], "fixed<16,6>");
+        let mut x: Vec<f32> = (0..900).map(|i| (i as f32 - 450.0) / 7.0).collect();
+        let expected = |x: &[f32]| {
+            let mut codes = vec![0; 600];
+            let t = Tensor::of([3, 300], x.to_vec()).unwrap();
+            l.encode(&t, 1..3, &mut codes).map(|()| codes).map_err(|e| e.to_string())
+        };
+        let found = |x: &[f32], shift: usize| {
+            let mut bytes = vec![0; shift];
+            x.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+            let mut codes = vec![0; 600];
+            let done = l.encode_f32_bytes(&bytes[shift..], 1..3, &mut codes);
+            done.map(|()| codes).map_err(|e| e.to_string())
+        };
+        for shift in 0..4 {
+            assert_eq!(found(&x, shift), expected(&x));
+        }
+        x[870] = f32::NAN;
+        for shift in 0..4 {
+            assert_eq!(found(&x, shift), expected(&x));
+            assert!(expected(&x).unwrap_err().contains("row 2, element 270 is NaN"));
         }
     }
 

@@ -79,9 +79,13 @@ impl SharedMemory {
             return Err(taken());
         }
         let unable = |why: &str| {
-            ServeError::invalid(format!("Unable to open shared memory region: '{}': {why}", key.escape_debug()))
+            ServeError::invalid(format!(
+                "Unable to open shared memory region: '{}': {why}",
+                key.escape_debug()
+            ))
         };
-        let path = object(key).ok_or_else(|| unable("expected a key such as /name, without a further slash"))?;
+        let path =
+            object(key).ok_or_else(|| unable("expected a key such as /name, without a further slash"))?;
         let (file, size) = open(&path).map_err(|e| unable(&e.to_string()))?;
         let end = offset.checked_add(*byte_size);
         if *byte_size == 0 || end.is_none_or(|end| end > size) {
@@ -191,7 +195,8 @@ impl Open {
 /// The file of a POSIX key.
 fn object(key: &str) -> Option<PathBuf> {
     let name = key.strip_prefix('/').unwrap_or(key);
-    let plain = !name.is_empty() && name.len() <= 255 && name != "." && name != ".." && !name.contains(['/', '\0']);
+    let plain =
+        !name.is_empty() && name.len() <= 255 && name != "." && name != ".." && !name.contains(['/', '\0']);
     plain.then(|| Path::new(DIRECTORY).join(name))
 }
 
@@ -303,7 +308,8 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", &link.0).unwrap();
         let shm = SharedMemory::new(true);
         let link = link.key();
-        let keys = ["", "/", "/.", "/..", "/../etc/passwd", "//etc/passwd", "/a/b", "/never-made", "/a\0b", &link];
+        let keys =
+            ["", "/", "/.", "/..", "/../etc/passwd", "//etc/passwd", "/a/b", "/never-made", "/a\0b", &link];
         for key in keys {
             let region = Region { key: key.to_owned(), ..object.region("r", 0, 1) };
             let (kind, message) = code(shm.register(region));

@@ -1,6 +1,7 @@
 //! Models as clients meet them, through the server without wire formats.
 
 mod answers;
+mod refusals;
 
 use std::{
     fs,

@@ -9,7 +9,10 @@ use std::{
 
 use hs_model_config::ModelConfig;
 
-use super::scan::{self, CONFIG};
+use super::{
+    scan::{self, CONFIG},
+    warmup,
+};
 use crate::{
     LoadRequest, LoadedModel, ModelLoader, Spec,
     spec::{SpecError, Versions, check_supported, complete, flag, note_ignored},
@@ -89,6 +92,7 @@ impl Plan {
         };
         let text = |e: SpecError| e.to_string();
         let first = spec(&self.name, self.config.clone(), &mut model, strict).map_err(text)?;
+        warmup::run(&first, &model, &self.directory).map_err(text)?;
         let raw = match raw {
             _ if !self.raw => None,
             None => {
@@ -112,6 +116,7 @@ fn raw_config(name: &str, of: &ModelConfig) -> ModelConfig {
     let mut config = of.clone();
     name.clone_into(&mut config.name);
     config.parameters.remove("raw");
+    config.model_warmup.clear();
     config.input.iter_mut().for_each(|i| i.data_type = 0);
     config.output.iter_mut().for_each(|o| o.data_type = 0);
     config

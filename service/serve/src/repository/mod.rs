@@ -8,6 +8,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod warmup;
 
 use std::{
     collections::BTreeMap,

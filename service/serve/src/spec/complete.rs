@@ -35,7 +35,8 @@ pub(crate) fn complete(
             return Err(SpecError::new(name, "", problem));
         }
     }
-    let defaulted = max_batch(name, &mut config, model.batched, inputs, outputs, strict)?;
+    super::max_batch(name, &config)?;
+    let defaulted = default_batch(name, &mut config, model.batched, inputs, outputs, strict)?;
     if !strict {
         name.clone_into(&mut config.name);
         for (field, value) in [(&mut config.platform, &model.platform), (&mut config.backend, &model.backend)]
@@ -67,7 +68,7 @@ pub(crate) fn complete(
 }
 
 /// Decides whether requests have a batch axis; whether a limit had to be made up.
-fn max_batch(
+fn default_batch(
     name: &str,
     config: &mut ModelConfig,
     batched: bool,

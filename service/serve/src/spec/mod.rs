@@ -17,6 +17,7 @@ use crate::scheduler::Policy;
 
 pub(crate) use complete::complete;
 pub use files::inside;
+pub(crate) use ports::datatype;
 pub(crate) use support::{check_supported, note_ignored};
 
 /// Rows of a request at most, where a model has a batch axis and its owner set no limit.
@@ -91,15 +92,7 @@ impl Spec {
                 ),
             );
         }
-        let Ok(max_batch) = usize::try_from(config.max_batch_size) else {
-            let found = config.max_batch_size;
-            return fail(
-                "max_batch_size",
-                format!(
-                    "is {found}; expected the most rows of a request, or 0 for a model without a batch axis"
-                ),
-            );
-        };
+        let max_batch = max_batch(name, &config)?;
         if config.input.is_empty() && config.output.is_empty() {
             return fail("input", "and output name nothing; list the model's tensors, or start the server without --disable-auto-complete-config".to_owned());
         }
@@ -115,6 +108,15 @@ impl Spec {
         let policy = policy::policy(name, &config, max_batch)?;
         Ok(Self { name: name.into(), config, max_batch, inputs, outputs, policy })
     }
+}
+
+/// Rows of a request at most.
+fn max_batch(name: &str, config: &ModelConfig) -> Result<usize, SpecError> {
+    let found = config.max_batch_size;
+    usize::try_from(found).map_err(|_| {
+        let expected = "expected the most rows of a request, or 0 for a model without a batch axis";
+        SpecError::new(name, "max_batch_size", format!("is {found}; {expected}"))
+    })
 }
 
 /// Which of the versions that lie there are to be served.

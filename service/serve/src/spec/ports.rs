@@ -8,7 +8,7 @@ use hs_runtime::Datatype;
 use super::{Port, SpecError, files};
 
 /// The element type of the same name; `None` for the one that says nothing.
-pub(super) fn datatype(found: DataType) -> Option<Datatype> {
+pub(crate) fn datatype(found: DataType) -> Option<Datatype> {
     Some(match found {
         DataType::TypeInvalid => return None,
         DataType::TypeBool => Datatype::Bool,
