@@ -14,7 +14,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-compiler", &["hs-fixed", "hs-ir", "hs-hw", "hs-package"]),
     ("hs-runtime", &["hs-fixed", "hs-hw", "hs-package"]),
     ("hs-emulator", DEVICE),
+    ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
+    ("hs-model-config", &[]),
+    ("hs-proto", &["hs-model-config"]),
+    ("hs-serve", &["hs-model-config", "hs-runtime"]),
+    ("hs-server", &["hs-model-config", "hs-proto", "hs-runtime", "hs-serve"]),
     ("xtask", &[]),
 ];
 
@@ -27,6 +32,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-package", &["prost"]),
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
+    ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
+    ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];
 
 const ROOT: &str = "hypersonic";

@@ -185,6 +185,8 @@ impl From<RunError> for Failure {
             RunError::Inputs { .. }
             | RunError::Shape { .. }
             | RunError::Dtype { .. }
+            | RunError::Datatype { .. }
+            | RunError::TooManyRows { .. }
             | RunError::Rows { .. }
             | RunError::Nan { .. }
             | RunError::Code { .. }

@@ -141,7 +141,7 @@ fn calibration(path: &Path, args: &[String]) -> Result<Vec<hs_ir::Tensor>, Failu
     let (graph, _) = onnx::import(path)?;
     let info = |v: &hs_ir::ValueId| TensorInfo {
         name: graph.value(*v).name.clone(),
-        dtype: hs_runtime::Dtype::F32,
+        datatype: hs_runtime::Datatype::Fp32,
         shape: Vec::new(),
     };
     let infos: Vec<_> = graph.inputs.iter().map(info).collect();

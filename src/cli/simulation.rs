@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hs_compiler::hls::csim::{self, Bench, CsimError, CsimOptions, Progress};
 use hs_hw::Program;
-use hs_runtime::{Dtype, Executable, RunError, Tensor, TensorInfo, codes::Layout};
+use hs_runtime::{Datatype, Executable, RunError, Tensor, TensorInfo, codes::Layout};
 use tempfile::TempDir;
 
 use super::{Step, exit::Failure, model::Model};
@@ -131,7 +131,7 @@ impl Ports {
         let layouts: Vec<Layout> = ids.into_iter().filter_map(|id| Layout::of(program.node(id))).collect();
         let info = |l: &Layout| TensorInfo {
             name: l.tensor().to_owned(),
-            dtype: Dtype::F32,
+            datatype: Datatype::Fp32,
             shape: l.onnx_shape().iter().copied().map(Some).collect(),
         };
         let infos = layouts.iter().map(info).collect();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use hs_runtime::{
-    Availability, Backend, Dtype, Executable, LoadError, Model, RunError, Tensor, TensorInfo, codes::Layout,
+    Availability, Backend, Datatype, Executable, LoadError, Model, RunError, Tensor, TensorInfo,
+    codes::Layout,
 };
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) fn info(layout: &Layout) -> TensorInfo {
     TensorInfo {
         name: layout.tensor().to_owned(),
-        dtype: Dtype::F32,
+        datatype: Datatype::Fp32,
         shape: layout.onnx_shape().iter().map(|d| Some(*d)).collect(),
     }
 }
@@ -86,6 +87,19 @@ impl Executable for Emulator {
 
     fn run_raw(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         self.run_tensors(inputs, true, |out| Sink::Raw(out))
+    }
+
+    fn is_quick(&self, rows: usize) -> bool {
+        // Some 50 µs for the slower kernels, and a single block, so that no other thread is woken.
+        rows <= self.block_for(rows) && self.row_work.saturating_mul(rows as u64) <= 100_000
+    }
+
+    fn concurrency(&self) -> usize {
+        self.threads
+    }
+
+    fn is_exact(&self) -> bool {
+        true
     }
 }
 

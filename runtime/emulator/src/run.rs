@@ -59,8 +59,10 @@ pub struct Emulator {
     pub(crate) outputs: Vec<Layout>,
     compiled: Compiled,
     isa: Checked,
-    threads: usize,
+    pub(crate) threads: usize,
     block: usize,
+    /// Multiplications of a row, and as much for each input as its conversion costs.
+    pub(crate) row_work: u64,
     pool: OnceLock<rayon::ThreadPool>,
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -122,7 +124,10 @@ impl Emulator {
         };
         let (inputs, outputs) = (layouts(program.inputs()), layouts(program.outputs()));
         let infos = [&inputs, &outputs].map(|side| side.iter().map(crate::executable::info).collect());
+        let macs: u64 = compiled.nodes.iter().map(|n| n.macs).sum();
+        let row_work = macs + inputs.iter().map(|i| 8 * i.row_len() as u64).sum::<u64>();
         Ok(Self {
+            row_work,
             infos,
             inputs,
             outputs,
@@ -336,6 +341,8 @@ fn row_of(e: &RunError) -> usize {
         RunError::Inputs { .. }
         | RunError::Shape { .. }
         | RunError::Dtype { .. }
+        | RunError::Datatype { .. }
+        | RunError::TooManyRows { .. }
         | RunError::Rows { .. }
         | RunError::NoCodes(_)
         | RunError::Backend { .. } => 0,

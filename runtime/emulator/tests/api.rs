@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hs_emulator::{Emulator, EmulatorBackend, Isa, Options, PlanError, Width};
 use hs_hw::Program;
-use hs_runtime::{Backend, Dtype, Executable, Model, RunError, Tensor};
+use hs_runtime::{Backend, Datatype, Executable, Model, RunError, Tensor};
 
 /// Two inputs; the second is in ONNX channels-first and in hardware channels-last.
 const TEXT: &str = r#"program "two" version 1
@@ -50,7 +50,7 @@ fn floats_in_floats_out() {
     let wide = e.run_f64(&[a, b]).unwrap();
     assert_eq!(wide[0], Tensor::of([1, 2], vec![1.25f64, 0.0]).unwrap());
     assert_eq!(e.inputs()[1].shape, [Some(2), Some(3)]);
-    assert_eq!((e.name(), e.outputs()[0].dtype), ("two", Dtype::F32));
+    assert_eq!((e.name(), e.outputs()[0].datatype), ("two", Datatype::Fp32));
 }
 
 #[test]

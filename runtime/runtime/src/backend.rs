@@ -1,18 +1,18 @@
 //! Backends, executables and the registry that lists them.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use hs_hw::Program;
 
-use crate::{Dtype, LoadError, RunError, Tensor};
+use crate::{Buffer, Datatype, LoadError, RunError, Tensor};
 
 /// Name, element type and shape of a model's input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
     /// ONNX name.
     pub name: String,
-    /// Element type that [`Executable::run`] takes or gives.
-    pub dtype: Dtype,
+    /// Element type that the executable takes or gives.
+    pub datatype: Datatype,
     /// ONNX shape without the batch axis; `None`: any size.
     pub shape: Vec<Option<usize>>,
 }
@@ -38,6 +38,59 @@ pub trait Executable: Send + Sync {
     fn run_raw(&self, _inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         Err(RunError::NoCodes(self.name().to_owned()))
     }
+
+    /// As [`run`](Self::run), on tensors as they travel, each of the type that [`inputs`](Self::inputs) names.
+    /// Executables that can work in place do so; the others copy.
+    fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
+        let tensor = |(i, b): (usize, &Buffer)| {
+            b.to_tensor().ok_or_else(|| RunError::Datatype {
+                input: self.inputs().get(i).map(|t| t.name.clone()).unwrap_or_default(),
+                found: b.datatype(),
+                expected: self.inputs().get(i).map_or("nothing", |t| t.datatype.name()),
+            })
+        };
+        let tensors = inputs.iter().enumerate().map(tensor).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.run(&tensors)?.into_iter().map(Buffer::from).collect())
+    }
+
+    /// Whether the first axis of all inputs and outputs is a batch of any size, which [`inputs`](Self::inputs) and
+    /// [`outputs`](Self::outputs) leave out; otherwise their shapes are whole, and "rows" mean nothing.
+    fn has_batch(&self) -> bool {
+        true
+    }
+
+    /// Rows that one call may take; `None`: any number. More is an error, not a crash.
+    fn max_rows(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether so many rows take so little time, some 50 µs at most, that handing them to another thread would
+    /// cost more than it gives.
+    fn is_quick(&self, _rows: usize) -> bool {
+        false
+    }
+
+    /// Calls that run at the same time without waiting for each other.
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    /// Whether its results are the Program's codes, the same on every machine.
+    fn is_exact(&self) -> bool {
+        false
+    }
+}
+
+/// What kind of device a model shall run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Device {
+    /// What the backend prefers here.
+    #[default]
+    Auto,
+    /// The host's processor.
+    Cpu,
+    /// The accelerator of this index.
+    Accelerator(u32),
 }
 
 /// The forms in which a model is at hand; a backend takes the one it runs.
@@ -51,6 +104,14 @@ pub struct Model {
     pub onnx: Option<PathBuf>,
     /// The package directory that `compile` wrote.
     pub package: Option<PathBuf>,
+    /// Inputs as a configuration declares them, for backends that cannot read them off the model.
+    pub inputs: Vec<TensorInfo>,
+    /// Outputs, likewise.
+    pub outputs: Vec<TensorInfo>,
+    /// Where to run.
+    pub device: Device,
+    /// Settings of the backend, by name; it ignores those of others.
+    pub options: BTreeMap<String, String>,
 }
 
 /// Whether a backend can run here.

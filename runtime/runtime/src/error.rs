@@ -1,6 +1,6 @@
 //! What goes wrong between a request and its answer.
 
-use crate::Dtype;
+use crate::{Datatype, Dtype};
 
 /// A model that a backend cannot load.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,24 @@ pub enum RunError {
         /// What the model takes.
         expected: String,
     },
+    /// A buffer of a type that the model does not take.
+    #[error("input '{input}' has elements of {found}, expected {expected}")]
+    Datatype {
+        /// Name of the input.
+        input: String,
+        /// Its element type.
+        found: Datatype,
+        /// What the model takes.
+        expected: &'static str,
+    },
+    /// More rows than one call may have.
+    #[error("{found} rows, but at most {limit} in one call")]
+    TooManyRows {
+        /// Rows given.
+        found: usize,
+        /// What [`max_rows`](crate::Executable::max_rows) says.
+        limit: usize,
+    },
     /// Inputs of different numbers of rows.
     #[error("input '{input}' has {found} rows, the inputs before it {expected}")]
     Rows {
@@ -109,4 +127,23 @@ pub enum RunError {
         /// What it says.
         message: String,
     },
+}
+
+impl RunError {
+    /// Whether the backend failed, so that the same request may succeed elsewhere or later; otherwise it is the
+    /// request that is wrong.
+    pub fn is_backends(&self) -> bool {
+        match self {
+            Self::Backend { .. } => true,
+            Self::Inputs { .. }
+            | Self::Shape { .. }
+            | Self::Dtype { .. }
+            | Self::Datatype { .. }
+            | Self::TooManyRows { .. }
+            | Self::Rows { .. }
+            | Self::Nan { .. }
+            | Self::Code { .. }
+            | Self::NoCodes(_) => false,
+        }
+    }
 }

@@ -4,10 +4,13 @@
 //! ONNX names, shapes and element types, any number of rows at a time. Both traits are synchronous and work
 //! through `&self`, so that a server shares one executable between threads.
 //!
+//! A [`Buffer`] is a tensor as it travels between processes: bytes that are shared and not copied.
+//!
 //! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`npy`] and [`npz`]
 //! read and write NumPy's files.
 
 mod backend;
+mod buffer;
 pub mod codes;
 mod error;
 pub mod npy;
@@ -15,6 +18,7 @@ pub mod npz;
 mod quantize;
 mod tensor;
 
-pub use backend::{Availability, Backend, Executable, Model, Registry, TensorInfo};
+pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo};
+pub use buffer::{Buffer, BufferError, Datatype, byte_strings};
 pub use error::{LoadError, RunError};
 pub use tensor::{Data, Dtype, Element, Tensor, TensorError};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use half::f16;
 
+use crate::buffer::into_le_bytes;
+
 /// Data that does not fill its shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TensorError {
@@ -18,7 +20,7 @@ pub enum TensorError {
 }
 
 /// An element type of tensors.
-pub trait Element: Copy + fmt::Debug + PartialEq + Send + Sync + 'static {
+pub trait Element: bytemuck::NoUninit + fmt::Debug + PartialEq + Send + Sync {
     /// Its tag.
     const DTYPE: Dtype;
     /// Zero.
@@ -97,6 +99,11 @@ macro_rules! dtypes {
                 match self {
                     $(Self::$variant(v) => v.iter().for_each(|e| e.write_le(out)),)*
                 }
+            }
+
+            /// The little-endian bytes of all elements, in their own memory where the machine is little-endian.
+            pub fn into_le_bytes(self) -> bytes::Bytes {
+                match self { $(Self::$variant(v) => into_le_bytes(v),)* }
             }
 
             fn range(&self, range: std::ops::Range<usize>) -> Self {

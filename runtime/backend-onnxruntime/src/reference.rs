@@ -1,4 +1,4 @@
-//! A model loaded into ONNX Runtime.
+//! A model as the float reference: tensors of rows, any number of them, unchanged by rewrites.
 
 use std::{
     path::Path,
@@ -44,7 +44,7 @@ impl Session {
                 if inputs {
                     batch = batch.or(*first);
                 }
-                Ok(TensorInfo { name: port.name().to_owned(), dtype, shape: shape.to_vec() })
+                Ok(TensorInfo { name: port.name().to_owned(), datatype: dtype.into(), shape: shape.to_vec() })
             };
             ports.iter().map(info).collect()
         };
@@ -83,10 +83,13 @@ impl Session {
             if *found != expected {
                 return Err(RunError::Rows { input: info.name.clone(), found: *found, expected });
             }
-            converted.push(values::convert(tensor, info.dtype).ok_or_else(|| RunError::Dtype {
-                input: info.name.clone(),
-                found: tensor.dtype(),
-                expected: info.dtype.name().to_owned(),
+            let dtype = info.datatype.dtype();
+            converted.push(dtype.and_then(|to| values::convert(tensor, to)).ok_or_else(|| {
+                RunError::Dtype {
+                    input: info.name.clone(),
+                    found: tensor.dtype(),
+                    expected: info.datatype.name().to_owned(),
+                }
             })?);
         }
         Ok((rows.unwrap_or(0), converted))
@@ -170,7 +173,8 @@ impl Executable for Session {
         }
         let outputs = parts.iter().zip(&self.outputs).map(|(parts, info)| {
             let shape = info.shape.iter().map(|d| d.unwrap_or(0)).collect();
-            join(parts, n, (info.dtype, shape)).map_err(fail)
+            let dtype = info.datatype.dtype().unwrap_or(Dtype::F32);
+            join(parts, n, (dtype, shape)).map_err(fail)
         });
         outputs.collect()
     }

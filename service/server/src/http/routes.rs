@@ -1,0 +1,267 @@
+//! The protocol's paths.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// What a path names. Names are decoded, and never empty unless said otherwise.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    /// Whether the server answers at all.
+    Live,
+    /// Whether balancers may send requests.
+    Ready,
+    /// The server's own description.
+    Server,
+    /// A model, or one version of it.
+    Model(Target<'a>, Of),
+    /// The statistics of all models.
+    Statistics,
+    /// The models of the repository of that name; empty: of all.
+    Index(Cow<'a, str>),
+    /// Loading a model.
+    Load(Stored<'a>),
+    /// Unloading a model.
+    Unload(Stored<'a>),
+    /// Shared memory of this machine.
+    SystemMemory(Memory<'a>),
+    /// Shared memory of a GPU.
+    CudaMemory(Memory<'a>),
+    /// Trace settings of the model of that name; empty: of all.
+    Trace(Cow<'a, str>),
+    /// Log settings.
+    Logging,
+}
+
+/// A model that is served.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    /// Its name.
+    pub(super) name: Cow<'a, str>,
+    /// Decimal digits; empty: the latest.
+    pub(super) version: &'a str,
+}
+
+/// A model of a repository.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stored<'a> {
+    /// Name of the repository; empty: any.
+    pub(super) repository: Cow<'a, str>,
+    /// Name of the model.
+    pub(super) model: Cow<'a, str>,
+}
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Metadata,
+    Ready,
+    Config,
+    Statistics,
+    Infer,
+}
+
+/// What is asked of shared memory, by the region's name; an empty one: all regions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Memory<'a> {
+    Status(Cow<'a, str>),
+    Register(Cow<'a, str>),
+    Unregister(Cow<'a, str>),
+}
+
+/// More segments than any path of the protocol has.
+const SEGMENTS: usize = 8;
+
+impl<'a> Route<'a> {
+    /// What `path` names, if anything.
+    pub(super) fn parse(path: &'a str) -> Option<Self> {
+        let mut segments = [""; SEGMENTS];
+        let mut count = 0;
+        for segment in path.strip_prefix("/v2")?.split('/').skip(1) {
+            *segments.get_mut(count)? = segment;
+            count += 1;
+        }
+        if path.len() > 3 && !path.starts_with("/v2/") {
+            return None;
+        }
+        Some(match &segments[..count] {
+            [] => Self::Server,
+            ["health", "live"] => Self::Live,
+            ["health", "ready"] => Self::Ready,
+            ["models", "stats"] => Self::Statistics,
+            ["models", model, "trace", "setting"] => Self::Trace(name(model)?),
+            ["models", model, "versions", version, of @ ..] => {
+                let number = version.bytes().all(|b| b.is_ascii_digit()) && version.parse::<u64>().is_ok();
+                number.then_some(Self::Model(Target { name: name(model)?, version }, Of::parse(of)?))?
+            }
+            ["models", model, of @ ..] => {
+                Self::Model(Target { name: name(model)?, version: "" }, Of::parse(of)?)
+            }
+            ["repository", "index"] => Self::Index("".into()),
+            ["repository", repository, "index"] => Self::Index(name(repository)?),
+            ["repository", "models", model, verb] => Self::stored("".into(), model, verb)?,
+            ["repository", repository, "models", model, verb] => {
+                Self::stored(name(repository)?, model, verb)?
+            }
+            ["systemsharedmemory", rest @ ..] => Self::SystemMemory(Memory::parse(rest)?),
+            ["cudasharedmemory", rest @ ..] => Self::CudaMemory(Memory::parse(rest)?),
+            ["trace", "setting"] => Self::Trace("".into()),
+            ["logging"] => Self::Logging,
+            _ => return None,
+        })
+    }
+
+    fn stored(repository: Cow<'a, str>, model: &'a str, verb: &str) -> Option<Self> {
+        let stored = Stored { repository, model: name(model)? };
+        match verb {
+            "load" => Some(Self::Load(stored)),
+            "unload" => Some(Self::Unload(stored)),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be read, and whether it can be posted to.
+    pub(super) fn methods(&self) -> (bool, bool) {
+        match self {
+            Self::Live | Self::Ready | Self::Server | Self::Statistics => (true, false),
+            Self::Model(_, Of::Infer) => (false, true),
+            Self::Model(_, Of::Metadata | Of::Ready | Of::Config | Of::Statistics) => (true, false),
+            Self::Index(_) | Self::Load(_) | Self::Unload(_) => (false, true),
+            Self::SystemMemory(memory) | Self::CudaMemory(memory) => match memory {
+                Memory::Status(_) => (true, false),
+                Memory::Register(_) | Memory::Unregister(_) => (false, true),
+            },
+            Self::Trace(_) | Self::Logging => (true, true),
+        }
+    }
+}
+
+impl Of {
+    fn parse(segments: &[&str]) -> Option<Self> {
+        match segments {
+            [] => Some(Self::Metadata),
+            ["ready"] => Some(Self::Ready),
+            ["config"] => Some(Self::Config),
+            ["stats"] => Some(Self::Statistics),
+            ["infer"] => Some(Self::Infer),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Memory<'a> {
+    fn parse(segments: &[&'a str]) -> Option<Self> {
+        let (region, verb) = match segments {
+            [verb] => ("".into(), *verb),
+            ["region", region, verb] => (name(region)?, *verb),
+            _ => return None,
+        };
+        match verb {
+            "status" => Some(Self::Status(region)),
+            "register" if !region.is_empty() => Some(Self::Register(region)),
+            "unregister" => Some(Self::Unregister(region)),
+            _ => None,
+        }
+    }
+}
+
+/// A name that a segment spells.
+fn name(segment: &str) -> Option<Cow<'_, str>> {
+    if segment.is_empty() {
+        return None;
+    }
+    percent_decode_str(segment).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn model<'a>(name: &'a str, version: &'a str, of: Of) -> Option<Route<'a>> {
+        Some(Route::Model(Target { name: name.into(), version }, of))
+    }
+
+    #[test]
+    fn the_protocols_paths() {
+        let stored = |repository: &'static str, model: &'static str| Stored {
+            repository: repository.into(),
+            model: model.into(),
+        };
+        for (path, route) in [
+            ("/v2", Some(Route::Server)),
+            ("/v2/health/live", Some(Route::Live)),
+            ("/v2/health/ready", Some(Route::Ready)),
+            ("/v2/models/m", model("m", "", Of::Metadata)),
+            ("/v2/models/m/ready", model("m", "", Of::Ready)),
+            ("/v2/models/m/versions/12", model("m", "12", Of::Metadata)),
+            ("/v2/models/m/versions/1/config", model("m", "1", Of::Config)),
+            ("/v2/models/m/versions/1/stats", model("m", "1", Of::Statistics)),
+            ("/v2/models/m/infer", model("m", "", Of::Infer)),
+            ("/v2/models/versions/infer", model("versions", "", Of::Infer)),
+            ("/v2/models/a%20b%2Fc+%C3%A9/infer", model("a b/c+é", "", Of::Infer)),
+            ("/v2/models/stats", Some(Route::Statistics)),
+            ("/v2/models/stats/infer", model("stats", "", Of::Infer)),
+            ("/v2/models/m/trace/setting", Some(Route::Trace("m".into()))),
+            ("/v2/repository/index", Some(Route::Index("".into()))),
+            ("/v2/repository/r/index", Some(Route::Index("r".into()))),
+            ("/v2/repository/models/m/load", Some(Route::Load(stored("", "m")))),
+            ("/v2/repository/r/models/m/unload", Some(Route::Unload(stored("r", "m")))),
+            ("/v2/systemsharedmemory/status", Some(Route::SystemMemory(Memory::Status("".into())))),
+            (
+                "/v2/systemsharedmemory/region/a/register",
+                Some(Route::SystemMemory(Memory::Register("a".into()))),
+            ),
+            ("/v2/cudasharedmemory/unregister", Some(Route::CudaMemory(Memory::Unregister("".into())))),
+            ("/v2/cudasharedmemory/region/a/status", Some(Route::CudaMemory(Memory::Status("a".into())))),
+            ("/v2/trace/setting", Some(Route::Trace("".into()))),
+            ("/v2/logging", Some(Route::Logging)),
+        ] {
+            assert_eq!(Route::parse(path), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_other_paths() {
+        for path in [
+            "",
+            "/",
+            "/v1",
+            "/v2/",
+            "/v2x",
+            "/v22/health/live",
+            "/v2/health",
+            "/v2/health/live/",
+            "/v2/models",
+            "/v2/models/",
+            "/v2/models/m/",
+            "/v2/models//infer",
+            "/v2/models/m/infer/",
+            "/v2/models/m/generate",
+            "/v2/models/m/versions",
+            "/v2/models/m/versions/",
+            "/v2/models/m/versions/x",
+            "/v2/models/m/versions/-1",
+            "/v2/models/m/versions/+1",
+            "/v2/models/m/versions/18446744073709551616",
+            "/v2/models/m/versions/1/trace/setting",
+            "/v2/models/%ff/infer",
+            "/v2/repository/models/m",
+            "/v2/repository/models/m/reload",
+            "/v2/systemsharedmemory/register",
+            "/v2/systemsharedmemory/region/status",
+            "/v2/systemsharedmemory/region//status",
+            "/v2/a/b/c/d/e/f/g/h/i/j",
+        ] {
+            assert_eq!(Route::parse(path), None, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_safe(path in "(/v2)?(/(models|versions|repository|region|[a-z%0-9]{0,3})){0,10}") {
+            let _ = Route::parse(&path);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Ports, over real sockets.
+
+mod connections;
+mod drain;
+mod grpc;
+mod guard;
+mod idle;
+mod models;
+mod support;
+mod tls;
