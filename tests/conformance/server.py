@@ -13,7 +13,7 @@ import differences
 import models
 
 SERVICES = {"grpc": "GRPCInferenceService", "http": "HTTPService", "metrics": "Metrics Service"}
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 30
 
 

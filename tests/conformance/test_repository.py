@@ -36,6 +36,11 @@ def wait_until(true, seconds=10):
         time.sleep(0.02)
 
 
+def ready(server) -> bool:
+    """A server with strict readiness is not ready while it unloads."""
+    return wire.get(server.http, "/v2/health/ready").status == 200
+
+
 def test_index_is_a_bare_list(server):
     listed = wire.post(server.http, "/v2/repository/index", {}).json
     assert isinstance(listed, list)
@@ -133,6 +138,7 @@ def test_load_with_files(kind, server, http_client, grpc_client):
         client.load_model("reloaded")
         assert client.is_model_ready("reloaded", "1")
         wait_until(lambda: not client.is_model_ready("reloaded", "5"))
+    wait_until(lambda: ready(server))
 
 
 @pytest.mark.parametrize("name", ["file:../escaped.py", "file:1/../../escaped.py", "file:/escaped.py"])
@@ -186,6 +192,7 @@ def added(server):
     for name in names:
         wire.post(server.http, f"/v2/repository/models/{name}/unload")
         shutil.rmtree(server.repository / name, ignore_errors=True)
+    wait_until(lambda: ready(server))
 
 
 def test_a_model_that_is_added_later(server, client, added):

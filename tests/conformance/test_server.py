@@ -2,7 +2,9 @@
 
 import pytest
 
+import clients
 import models
+import server as servers
 import wire
 from clients import numbers
 
@@ -193,3 +195,12 @@ def test_content_types(server):
     for path in ("/v2", "/v2/models/plain", "/v2/models/plain/config", "/v2/models/plain/stats", "/v2/logging"):
         assert wire.get(server.http, path).headers["content-type"].startswith("application/json"), path
     assert wire.get(server.metrics, "/metrics").headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("transport", clients.TRANSPORTS)
+def test_a_server_that_is_not_there_is_an_exception(transport):
+    """Not False: that would be a server that is alive and not ready."""
+    client = clients.Client(transport, f"127.0.0.1:{servers.free_port()}")
+    with pytest.raises(Exception):  # noqa: B017 each client has its own
+        client.is_server_live()
+    client.close()

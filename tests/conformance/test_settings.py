@@ -69,6 +69,15 @@ def test_trace_settings_can_be_changed(client):
     client.update_trace_settings(settings={"trace_rate": None})
 
 
+def test_trace_settings_of_a_model_hide_those_of_all(server):
+    path = "/v2/models/plain/trace/setting"
+    assert wire.post(server.http, path, {"trace_rate": "7"}).json["trace_rate"] == "7"
+    assert wire.get(server.http, path).json["trace_rate"] == "7"
+    assert wire.get(server.http, "/v2/trace/setting").json["trace_rate"] != "7"
+    wire.post(server.http, path, {"trace_rate": None})
+    assert wire.get(server.http, path).json["trace_rate"] != "7"
+
+
 def test_refused_trace_settings(server, client):
     expected = server.expect("trace_settings/unknown", Fault(400, "INVALID_ARGUMENT", "no_such_setting"))
     if expected == "accepted":
