@@ -152,7 +152,9 @@ impl Served {
         let rows = rows.unwrap_or(1);
         if rows == 0 {
             let name = &self.spec.name;
-            return Err(ServeError::invalid(format!("inference request batch-size must be >= 1 for '{name}', but it is 0")));
+            return Err(ServeError::invalid(format!(
+                "inference request batch-size must be >= 1 for '{name}', but it is 0"
+            )));
         }
         if self.spec.max_batch > 0 && rows > self.spec.max_batch {
             let (most, name) = (self.spec.max_batch, &self.spec.name);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use hs_model_config::{
-    DataType, ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput, ModelTensorReshape,
-    ModelVersionPolicy, model_config::SchedulingChoice, model_version_policy,
+    DataType, ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelOutput,
+    ModelTensorReshape, ModelVersionPolicy, model_config::SchedulingChoice, model_instance_group::Kind,
+    model_version_policy,
 };
 use hs_runtime::{Buffer, Executable, RunError, Tensor, TensorInfo};
 
@@ -49,6 +50,15 @@ pub(crate) fn complete(
         config.version_policy.get_or_insert(ModelVersionPolicy {
             policy_choice: Some(model_version_policy::PolicyChoice::Latest(latest)),
         });
+        if let (true, Some(first)) = (config.instance_group.is_empty(), model.runners.first()) {
+            let kind = if first.device == "cpu" { Kind::Cpu } else { Kind::Gpu };
+            config.instance_group.push(ModelInstanceGroup {
+                name: format!("{name}_0"),
+                kind: kind.into(),
+                count: i32::try_from(first.executable.concurrency()).unwrap_or(i32::MAX),
+                ..ModelInstanceGroup::default()
+            });
+        }
         if defaulted && config.scheduling_choice.is_none() {
             config.scheduling_choice =
                 Some(SchedulingChoice::DynamicBatching(ModelDynamicBatching::default()));
