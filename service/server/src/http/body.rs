@@ -92,8 +92,12 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
 }
 
 fn broken(error: &axum::Error) -> HttpError {
-    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |e| e.source());
-    let late = causes.any(|e| e.is::<ReadTimeout>());
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut late = false;
+    while let Some(e) = cause {
+        late |= e.is::<ReadTimeout>();
+        cause = e.source();
+    }
     let status = if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
     HttpError::new(status, format_args!("the body broke off: {error}"))
 }
