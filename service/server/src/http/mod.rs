@@ -12,8 +12,9 @@ mod infer;
 mod models;
 mod object;
 mod offload;
+mod page;
 mod repository;
-mod routes;
+pub(crate) mod routes;
 mod settings;
 mod shm;
 
@@ -41,6 +42,7 @@ pub struct Limits {
     pub max_body: usize,
 }
 
+/// What requests are answered from.
 struct Api {
     server: Arc<Server>,
     limits: Limits,
@@ -48,7 +50,7 @@ struct Api {
 
 /// All routes of the protocol, and of the built-in page.
 pub fn router(server: Arc<Server>, limits: Limits) -> Router {
-    Router::new().fallback(answer).with_state(Arc::new(Api { server, limits }))
+    page::routes().fallback(answer).with_state(Arc::new(Api { server, limits }))
 }
 
 /// The route of the metrics port: `/metrics`.

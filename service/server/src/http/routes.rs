@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 /// What a path names. Names are decoded, and never empty unless said otherwise.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Route<'a> {
+pub(crate) enum Route<'a> {
     /// Whether the server answers at all.
     Live,
     /// Whether balancers may send requests.
@@ -35,25 +35,25 @@ pub(super) enum Route<'a> {
 
 /// A model that is served.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Its name.
-    pub(super) name: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
     /// Decimal digits; empty: the latest.
-    pub(super) version: &'a str,
+    pub(crate) version: &'a str,
 }
 
 /// A model of a repository.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stored<'a> {
+pub(crate) struct Stored<'a> {
     /// Name of the repository; empty: any.
-    pub(super) repository: Cow<'a, str>,
+    pub(crate) repository: Cow<'a, str>,
     /// Name of the model.
-    pub(super) model: Cow<'a, str>,
+    pub(crate) model: Cow<'a, str>,
 }
 
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+pub(crate) enum Of {
     Metadata,
     Ready,
     Config,
@@ -63,7 +63,7 @@ pub(super) enum Of {
 
 /// What is asked of shared memory, by the region's name; an empty one: all regions.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Memory<'a> {
+pub(crate) enum Memory<'a> {
     Status(Cow<'a, str>),
     Register(Cow<'a, str>),
     Unregister(Cow<'a, str>),
@@ -74,7 +74,7 @@ const SEGMENTS: usize = 8;
 
 impl<'a> Route<'a> {
     /// What `path` names, if anything.
-    pub(super) fn parse(path: &'a str) -> Option<Self> {
+    pub(crate) fn parse(path: &'a str) -> Option<Self> {
         let mut segments = [""; SEGMENTS];
         let mut count = 0;
         for segment in path.strip_prefix("/v2")?.split('/').skip(1) {
@@ -121,7 +121,7 @@ impl<'a> Route<'a> {
     }
 
     /// Whether it can be read, and whether it can be posted to.
-    pub(super) fn methods(&self) -> (bool, bool) {
+    pub(crate) fn methods(&self) -> (bool, bool) {
         match self {
             Self::Live | Self::Ready | Self::Server | Self::Statistics => (true, false),
             Self::Model(_, Of::Infer) => (false, true),

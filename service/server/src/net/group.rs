@@ -1,6 +1,7 @@
 //! Groups of calls that belong together.
 
 use super::Dialect;
+use crate::http::routes::{Of, Route};
 
 macro_rules! groups {
     ($($group:ident $name:literal $doc:literal;)*) => {
@@ -70,30 +71,17 @@ impl Group {
     }
 
     fn of_http(path: &str) -> Option<Self> {
-        let mut segments = path.split('/').skip(1);
-        if segments.next() != Some("v2") {
-            return None;
-        }
-        let rest: Vec<&str> = segments.collect();
-        match rest.as_slice() {
-            [] => Some(Self::Metadata),
-            ["health", ..] => Some(Self::Health),
-            ["repository", ..] => Some(Self::ModelRepository),
-            ["systemsharedmemory" | "cudasharedmemory", ..] => Some(Self::SharedMemory),
-            ["trace", ..] => Some(Self::Trace),
-            ["logging", ..] => Some(Self::Logging),
-            ["models", "stats"] => Some(Self::Statistics),
-            ["models", _, "versions", _, call @ ..] | ["models", _, call @ ..] => match call {
-                [] => Some(Self::Metadata),
-                ["ready"] => Some(Self::Health),
-                ["infer" | "generate" | "generate_stream"] => Some(Self::Inference),
-                ["config"] => Some(Self::ModelConfig),
-                ["stats"] => Some(Self::Statistics),
-                ["trace", ..] => Some(Self::Trace),
-                _ => None,
-            },
-            _ => None,
-        }
+        Some(match Route::parse(path)? {
+            Route::Live | Route::Ready | Route::Model(_, Of::Ready) => Self::Health,
+            Route::Server | Route::Model(_, Of::Metadata) => Self::Metadata,
+            Route::Model(_, Of::Infer) => Self::Inference,
+            Route::SystemMemory(_) | Route::CudaMemory(_) => Self::SharedMemory,
+            Route::Model(_, Of::Config) => Self::ModelConfig,
+            Route::Index(_) | Route::Load(_) | Route::Unload(_) => Self::ModelRepository,
+            Route::Statistics | Route::Model(_, Of::Statistics) => Self::Statistics,
+            Route::Trace(_) => Self::Trace,
+            Route::Logging => Self::Logging,
+        })
     }
 }
 
