@@ -7,6 +7,7 @@ mod backends;
 mod exit;
 mod model;
 mod options;
+mod remote;
 mod simulation;
 mod table;
 mod tensors;
@@ -66,6 +67,8 @@ verbs! {
     Inspect inspect;
     Profile profile;
     Golden golden;
+    Infer infer;
+    Bench bench;
 }
 
 /// What every verb may use.
