@@ -9,7 +9,7 @@ ENV = eval "$$(scripts/env)"
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 FIXTURES = tests/fixtures/exports
 
-.PHONY: help setup setup-test demo test lint fmt clean
+.PHONY: help setup setup-test demo test conformance-triton lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +41,10 @@ lint: setup-test ## format, clippy and dependency rules
 test: lint ## everything that CI checks
 	cargo test --workspace --doc --locked --quiet
 	$(ENV); cargo nextest run --workspace --locked --profile ci
+
+conformance-triton: setup-test ## the server's tests against a real Triton: are they true?
+	@scripts/fetch-triton
+	$(ENV); "$$HYPERSONIC_PYTHON" -B -m pytest --quiet --tb=short -rs --server triton tests/conformance
 
 fmt: ## format all Rust code
 	cargo fmt --all

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-compiler", &["hs-fixed", "hs-ir", "hs-hw", "hs-package"]),
     ("hs-runtime", &["hs-fixed", "hs-hw", "hs-package"]),
     ("hs-emulator", DEVICE),
+    ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),

@@ -13,8 +13,10 @@ mod table;
 mod tensors;
 
 use std::{
+    ffi::OsString,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -67,6 +69,7 @@ verbs! {
     Inspect inspect;
     Profile profile;
     Golden golden;
+    Serve serve;
     Infer infer;
     Bench bench;
 }
@@ -149,7 +152,7 @@ impl Report {
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
     let wants_json = std::env::args_os().any(|a| a == "--json");
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(e) if wants_json && e.use_stderr() => {
             return fail(&Failure::usage(e.to_string().trim_end()), true);
@@ -175,6 +178,16 @@ pub(crate) fn main() -> ExitCode {
         // The panic's own message is on standard error already.
         Err(_) => fail(&Failure::internal("the program stopped unexpectedly"), json),
     }
+}
+
+/// The command line; under the name `tritonserver` the program serves.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let called = arguments.first().and_then(|a| Path::new(a).file_stem()?.to_str());
+    if called == Some("tritonserver") {
+        arguments.insert(1, "serve".into());
+    }
+    arguments
 }
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {

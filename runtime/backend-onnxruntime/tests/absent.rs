@@ -9,7 +9,7 @@ fn a_missing_or_broken_library_is_a_reason_not_a_panic() {
     let broken = dir.path().join("libonnxruntime.so");
     std::fs::write(&broken, b"no library").unwrap();
     for library in [dir.path().join("absent.so"), broken] {
-        let backend = OnnxRuntime { library: Some(library.clone()) };
+        let backend = OnnxRuntime { library: Some(library.clone()), ..OnnxRuntime::default() };
         let Availability::NotAvailable(why) = backend.availability() else {
             panic!("{library:?} was opened")
         };

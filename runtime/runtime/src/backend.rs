@@ -53,6 +53,12 @@ pub trait Executable: Send + Sync {
         Ok(self.run(&tensors)?.into_iter().map(Buffer::from).collect())
     }
 
+    /// Whether the first axis of all inputs and outputs is a batch of any size, which [`inputs`](Self::inputs) and
+    /// [`outputs`](Self::outputs) leave out; otherwise their shapes are whole, and "rows" mean nothing.
+    fn has_batch(&self) -> bool {
+        true
+    }
+
     /// Rows that one call may take; `None`: any number. More is an error, not a crash.
     fn max_rows(&self) -> Option<usize> {
         None

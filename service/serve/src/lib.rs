@@ -29,7 +29,7 @@ pub use served::{ModelMetadata, Served, TensorMetadata};
 pub use server::{EXTENSIONS, IndexEntry, LoadOverride, ModelControl, Server, ServerMetadata, ServerOptions};
 pub use settings::{LogSettings, Settings};
 pub use shm::{Region, SharedMemory};
-pub use spec::{Port, Spec};
+pub use spec::{DEFAULT_MAX_BATCH, Port, Spec, SpecError, inside};
 pub use statistics::{
     BatchStatistics, Duration as StatisticDuration, Histogram, ModelStatistics, Statistics,
 };

@@ -1,6 +1,6 @@
 //! One version of a model that can answer: checks requests, runs them, names the results.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hs_runtime::{Buffer, BufferError};
 
@@ -93,6 +93,11 @@ impl Served {
             outputs: ports(&self.spec.outputs),
             parameters: self.parameters.clone(),
         }
+    }
+
+    /// Says how long loading it took.
+    pub fn set_load_time(&self, time: Duration) {
+        self.statistics.set_load_time(time);
     }
 
     /// The counts so far.

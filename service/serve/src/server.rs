@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -111,6 +111,8 @@ pub struct Server {
     settings: Settings,
     admission: Admission,
     draining: AtomicBool,
+    meters: metrics::Meters,
+    created: Instant,
 }
 
 impl fmt::Debug for Server {
@@ -128,6 +130,8 @@ impl Server {
             settings: Settings::default(),
             admission: Admission::new(options.max_requests),
             draining: AtomicBool::new(false),
+            meters: metrics::Meters::default(),
+            created: Instant::now(),
             options,
         })
     }
@@ -235,7 +239,7 @@ impl Server {
 
     /// Metrics as Prometheus reads them.
     pub fn metrics(&self) -> String {
-        metrics::exposition(self)
+        metrics::exposition(&self.models(), self.pending(), &self.meters, self.created)
     }
 
     /// Requests that were accepted and are not answered yet.

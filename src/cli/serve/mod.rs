@@ -144,17 +144,38 @@ fn ports(args: &Args, server: &Arc<Server>) -> Result<Vec<Port>, Failure> {
         }
         _ => tls(&["h2"]),
     };
+    let tokens = match &limits.auth_tokens {
+        None => None,
+        Some(file) => Some(Arc::new(net::Tokens::open(file).map_err(Failure::input)?)),
+    };
+    let rate = |rate: Option<u32>| rate.map(net::Rate::per_second);
+    let rates = [limits.requests_per_second, limits.requests_per_second_per_client];
+    let rates = rates
+        .iter()
+        .any(Option::is_some)
+        .then(|| Arc::new(net::RateLimits::new(rate(rates[0]), rate(rates[1]))));
+    let guard = |dialect, restricted: &[String]| -> Result<net::Guard, Failure> {
+        Ok(net::Guard {
+            tokens: tokens.clone(),
+            restrictions: net::Restrictions::parse(dialect, restricted).map_err(Failure::usage)?,
+            rates: rates.clone(),
+            trace: args.log.otlp_endpoint.is_some() || args.log.log_verbose > 0,
+            ..net::Guard::new(dialect)
+        })
+    };
     let mut all = Vec::new();
     let address = |address: IpAddr, port| SocketAddr::new(address, port);
     if ports.allow_grpc {
         let options = grpc::Options { max_message: limits.max_request_bytes, ..grpc::Options::default() };
         let router = grpc::router(Arc::clone(server), options);
+        let router = guard(net::Dialect::Grpc, &limits.grpc_restricted_protocol)?.protect(router);
         let net = net::Options { tls: grpc_tls()?, http2_only: true, ..common.clone() };
         let at = address(ports.grpc_address, ports.grpc_port);
         all.push(Port::new("GRPCInferenceService", at, "--grpc-port", router, net)?);
     }
     if ports.allow_http {
         let router = http::router(Arc::clone(server), http::Limits { max_body: limits.max_request_bytes });
+        let router = guard(net::Dialect::Http, &limits.http_restricted_api)?.protect(router);
         let net = net::Options { tls: tls(&["h2", "http/1.1"])?, ..common.clone() };
         let at = address(ports.http_address, ports.http_port);
         all.push(Port::new("HTTPService", at, "--http-port", router, net)?);
@@ -174,7 +195,7 @@ fn ports(args: &Args, server: &Arc<Server>) -> Result<Vec<Port>, Failure> {
 /// Serves until a signal says to stop and the requests under way are answered.
 async fn serve(args: &Args) -> Result<Report, Failure> {
     let begin = Instant::now();
-    let server = Server::new(options(args), Arc::new(Loader::default()));
+    let server = Server::new(options(args), Arc::new(Loader::new()));
     tokio::spawn(log::start(&args.log, server.settings())?);
     for (flag, why) in args.ignored.given() {
         tracing::warn!("{flag} has no effect: {why}");

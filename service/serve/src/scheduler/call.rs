@@ -22,6 +22,21 @@ pub(crate) enum Fault {
     Backend(String),
 }
 
+impl Fault {
+    /// The same of a call for the rows from `first` on: rows are named as the client numbers them.
+    pub(crate) fn of_piece(self, first: usize) -> Self {
+        match self {
+            Self::Request(RunError::Nan { input, row, element }) => {
+                Self::Request(RunError::Nan { input, row: row + first, element })
+            }
+            Self::Request(RunError::Code { input, row, element, code, ty }) => {
+                Self::Request(RunError::Code { input, row: row + first, element, code, ty })
+            }
+            other => other,
+        }
+    }
+}
+
 /// Runs so many rows, or inputs without a batch axis, and checks that the outputs belong to them.
 pub(crate) fn call(
     executable: &dyn Executable,

@@ -154,6 +154,13 @@ impl Scheduler {
     /// Runs a job. Dropping the future withdraws it.
     pub async fn run(&self, job: Job) -> Result<Done, ServeError> {
         let arrived = Instant::now();
+        let levels = self.0.policy.levels;
+        if levels > 0 && job.priority > levels {
+            return Err(ServeError::invalid(format!(
+                "priority is {}, but model '{}' has the priorities 1 to {levels}, and 0 for its default",
+                job.priority, self.0.name
+            )));
+        }
         if let Some(done) = self.0.run_here(&job, arrived) {
             return done;
         }
@@ -174,9 +181,9 @@ impl Scheduler {
         self.0.runners.iter().map(one).collect()
     }
 
-    /// Nanoseconds that each runner has spent in calls, in order; only those of accelerators are counted.
+    /// The accelerators among the runners, and the nanoseconds that each has spent in calls.
     pub(crate) fn busy(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.runners.iter().map(|m| (m.runner.device.as_str(), m.busy()))
+        self.0.runners.iter().filter_map(|m| Some((m.runner.device.as_str(), m.busy()?)))
     }
 }
 
@@ -199,28 +206,30 @@ impl Core {
             return None;
         }
         let place = Place(self);
+        let start = Instant::now();
         let ran = member.run_here(&job.inputs, self.batched.then_some(job.rows));
+        let done = Instant::now();
         drop(place);
-        let now = Instant::now();
-        let time = now - arrived;
         let result = match ran {
             Ok(mut ran) => {
+                ran.by.was_busy(done - start);
+                let outputs = std::mem::take(&mut ran.outputs);
+                let answer = ran.done(outputs);
+                let end = Instant::now();
                 self.statistics.computed(&Computed {
                     requests: 1,
                     rows: job.rows,
                     piece: ran.piece,
-                    input: Duration::ZERO,
-                    infer: time,
-                    output: Duration::ZERO,
-                    at: now,
+                    input: start - arrived,
+                    infer: done - start,
+                    output: end - done,
+                    at: end,
                 });
-                ran.by.was_busy(time);
-                self.statistics.succeeded(time);
-                let outputs = std::mem::take(&mut ran.outputs);
-                Ok(ran.done(outputs))
+                self.statistics.succeeded(end - arrived);
+                Ok(answer)
             }
             Err(Fault::Request(e)) => {
-                self.statistics.failed(time, Reason::Other);
+                self.statistics.failed(done - arrived, Reason::Other);
                 Err(ServeError::invalid(e))
             }
             // The next backend may take its time: an instance asks it.
@@ -338,5 +347,7 @@ fn expired() -> (ServeError, Reason) {
     (ServeError::unavailable("Request timeout expired"), Reason::Rejected)
 }
 
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,7 @@ pub struct Policy {
     pub batching: Option<Batching>,
     /// Priorities are 1 (highest) to this; 0: there are none.
     pub levels: u64,
-    /// Priority of requests that give none, or one that there is not.
+    /// Priority of requests that give none.
     pub default_level: u64,
     /// Limits of a level's queue that `queues` does not name.
     pub default_queue: QueuePolicy,
@@ -72,12 +72,10 @@ pub struct Policy {
 impl Policy {
     /// The level that a request of that priority waits at.
     pub(crate) fn level(&self, priority: u64) -> u64 {
-        if self.levels == 0 {
-            0
-        } else if (1..=self.levels).contains(&priority) {
-            priority
-        } else {
-            self.default_level
+        match priority {
+            _ if self.levels == 0 => 0,
+            0 => self.default_level,
+            priority => priority,
         }
     }
 

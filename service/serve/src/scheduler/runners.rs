@@ -17,7 +17,7 @@ use crate::{Runner, ServeError};
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Calls of one backend that have not returned in time, beyond which it is not called: each holds a thread.
-const MOST_STUCK: usize = 8;
+pub(crate) const MOST_STUCK: usize = 8;
 
 /// What a backend made of a batch.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ pub(crate) struct Member {
     ill: AtomicBool,
     breaker: Mutex<Breaker>,
     stuck: Arc<AtomicUsize>,
-    /// Nanoseconds in calls.
+    accelerator: bool,
+    /// Nanoseconds in calls; of accelerators only, as others are not asked for it.
     busy: AtomicU64,
 }
 
@@ -61,6 +62,11 @@ struct Breaker {
     retry: Instant,
     trying: bool,
     message: String,
+}
+
+/// How long a backend is left alone that had failed so often before.
+fn back_off(failures: u32) -> Duration {
+    BACK_OFF.0.saturating_mul(1 << failures.min(16)).min(BACK_OFF.1)
 }
 
 /// Why a batch is given to a backend.
@@ -128,6 +134,7 @@ impl Member {
     fn new(runner: Runner) -> Self {
         let breaker = Breaker { failures: 0, retry: Instant::now(), trying: false, message: String::new() };
         Self {
+            accelerator: runner.device != "cpu",
             runner,
             ill: AtomicBool::new(false),
             breaker: Mutex::new(breaker),
@@ -145,9 +152,10 @@ impl Member {
         (!self.ill.load(Ordering::Relaxed), self.breaker().message.clone())
     }
 
-    /// Nanoseconds spent in calls that have returned, those at the same time added up.
-    pub(crate) fn busy(&self) -> u64 {
-        self.busy.load(Ordering::Relaxed)
+    /// Nanoseconds spent in calls that have returned, those at the same time added up; `None` for the host's
+    /// processor.
+    pub(crate) fn busy(&self) -> Option<u64> {
+        self.accelerator.then(|| self.busy.load(Ordering::Relaxed))
     }
 
     fn admit(&self) -> Option<Why> {
@@ -208,7 +216,8 @@ impl Member {
         for start in (0..all).step_by(most) {
             let range = start..all.min(start.saturating_add(most));
             let piece: Vec<Buffer> = inputs.iter().map(|b| b.slice_rows(range.clone())).collect();
-            for (parts, output) in parts.iter_mut().zip(one(&piece, Some(range.len()))?) {
+            let outputs = one(&piece, Some(range.len())).map_err(|e| e.of_piece(range.start))?;
+            for (parts, output) in parts.iter_mut().zip(outputs) {
                 parts.push(output);
             }
         }
@@ -223,9 +232,26 @@ impl Member {
 
     /// Notes that it has been in calls for `time`.
     pub(crate) fn was_busy(&self, time: Duration) {
-        if self.runner.device != "cpu" {
+        if self.accelerator {
             self.busy.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// When a batch may try it, if it is ill.
+    #[cfg(test)]
+    pub(crate) fn retry_in(&self, time: Duration) {
+        self.breaker().retry = Instant::now() + time;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u32 {
+        self.breaker().failures
+    }
+
+    /// Calls that have not returned in time.
+    #[cfg(test)]
+    pub(crate) fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Acquire)
     }
 
     fn failed(&self, why: Why, message: &str) {
@@ -236,7 +262,7 @@ impl Member {
         }
         // What failed at the same time says nothing new.
         if why == Why::Probe || !self.ill.load(Ordering::Relaxed) {
-            let wait = BACK_OFF.0.saturating_mul(1 << breaker.failures.min(16)).min(BACK_OFF.1);
+            let wait = back_off(breaker.failures);
             breaker.failures = breaker.failures.saturating_add(1);
             breaker.retry = Instant::now() + wait;
             self.ill.store(true, Ordering::Relaxed);
@@ -263,5 +289,16 @@ impl From<Failure> for ServeError {
             Failure::Request(e) => Self::invalid(e),
             Failure::Backends(message) => Self::internal(message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_doubles_the_time_up_to_a_minute() {
+        let seconds: Vec<u64> = [0, 1, 2, 5, 6, 7, u32::MAX].map(|n| back_off(n).as_secs()).into();
+        assert_eq!(seconds, [1, 2, 4, 32, 60, 60, 60]);
     }
 }

@@ -153,3 +153,122 @@ fn write<W: Write>(mut to: W, parts: &[Bytes]) -> io::Result<W> {
     parts.iter().try_for_each(|part| to.write_all(part))?;
     Ok(to)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packed(coding: Coding, data: &[u8]) -> Vec<u8> {
+        let parts = [Bytes::copy_from_slice(data)];
+        match coding {
+            Coding::Gzip => {
+                write(GzEncoder::new(Vec::new(), Compression::default()), &parts).unwrap().finish()
+            }
+            Coding::Deflate => {
+                write(ZlibEncoder::new(Vec::new(), Compression::default()), &parts).unwrap().finish()
+            }
+        }
+        .unwrap()
+    }
+
+    const BOTH: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
+    #[tokio::test]
+    async fn there_and_back() {
+        let data: Vec<u8> = (0..100_000u32).flat_map(|i| (i % 1000).to_le_bytes()).collect();
+        for coding in BOTH {
+            for data in [&data[..], b"", b"short"] {
+                let parts = data.chunks(1000).map(Bytes::copy_from_slice).collect();
+                let packed = pack(coding, parts).await.unwrap();
+                assert_eq!(unpack(coding, packed, data.len()).await.unwrap(), data);
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_the_limit_is_not_unpacked() {
+        let zeros = vec![0; 10 << 20];
+        for coding in BOTH {
+            let bomb = packed(coding, &zeros);
+            assert!(bomb.len() < 20_000);
+            assert_eq!(unpack_now(coding, &bomb, zeros.len() - 1).unwrap_err().status, 413);
+            assert_eq!(unpack_now(coding, &bomb, zeros.len()).unwrap(), zeros);
+        }
+    }
+
+    #[test]
+    fn what_is_not_packed_so_is_refused() {
+        for coding in BOTH {
+            let good = packed(coding, b"some data");
+            let mut changed = good.clone();
+            let last = changed.len() - 1;
+            changed[last] ^= 1;
+            for bad in [b"plain".to_vec(), good[..last].to_vec(), [&good[..], b"more"].concat(), changed] {
+                let e = unpack_now(coding, &bad, 1000).unwrap_err();
+                assert_eq!(e.status, 400, "{coding:?} {bad:?}");
+            }
+            let other = if coding == Coding::Gzip { Coding::Deflate } else { Coding::Gzip };
+            assert_eq!(unpack_now(other, &good, 1000).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn codings_of_requests() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|v| {
+                headers.append(header::CONTENT_ENCODING, v.parse().unwrap());
+            });
+            of_request(&headers).map_err(|e| e.status.as_u16())
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&["gzip"]), Ok(Some(Coding::Gzip)));
+        assert_eq!(of(&[" Deflate "]), Ok(Some(Coding::Deflate)));
+        assert_eq!(of(&["identity", "gzip"]), Ok(Some(Coding::Gzip)));
+        for bad in [&["br"][..], &["gzip, deflate"], &["gzip", "gzip"]] {
+            assert_eq!(of(bad), Err(415), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn codings_of_answers() {
+        use Coding::{Deflate, Gzip};
+        for (value, expected) in [
+            ("", None),
+            ("gzip", Some(Gzip)),
+            ("deflate", Some(Deflate)),
+            ("gzip, deflate", Some(Gzip)),
+            ("deflate, gzip", Some(Gzip)),
+            ("gzip;q=0.1, deflate", Some(Deflate)),
+            ("GZIP ; Q=0.5,deflate;q=0.4", Some(Gzip)),
+            ("identity", None),
+            ("identity, gzip;q=0.5", None),
+            ("identity;q=0.5, gzip", Some(Gzip)),
+            ("gzip;q=0", None),
+            ("gzip;q=x", None),
+            ("gzip;q=NaN", None),
+            ("*", Some(Gzip)),
+            ("*, gzip;q=0", Some(Deflate)),
+            ("br", None),
+            (";;,=,q", None),
+        ] {
+            assert_eq!(accepted([value].into_iter()), expected, "{value}");
+        }
+        let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
+        assert_eq!(of_response(&headers, WORTH - 1), None);
+        assert_eq!(of_response(&headers, WORTH), Some(Gzip));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_safe(body in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for coding in BOTH {
+                let _ = unpack_now(coding, &body, 1000);
+            }
+            let text = String::from_utf8_lossy(&body);
+            let _ = accepted([&*text].into_iter());
+        }
+    }
+}

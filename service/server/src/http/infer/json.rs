@@ -201,3 +201,154 @@ fn finite(mut values: impl Iterator<Item = bool>) -> Result<(), String> {
         Some(at) => Err(format!("element {at} is not finite, as numbers in JSON must be")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_text(datatype: Datatype, count: usize, text: &str) -> Result<Vec<u8>, String> {
+        read(datatype, count, serde_json::from_str(text).unwrap())
+    }
+
+    fn write_text(datatype: Datatype, data: &[u8]) -> Result<String, String> {
+        let mut to = Vec::new();
+        write(datatype, data, &mut to).map(|()| String::from_utf8(to).unwrap())
+    }
+
+    #[test]
+    fn every_type_there_and_back() {
+        use Datatype::*;
+        for (datatype, text, bytes) in [
+            (Bool, "[true,false]", &[1, 0][..]),
+            (Uint8, "[0,255]", &[0, 255]),
+            (Uint16, "[65535]", &[255, 255]),
+            (Uint32, "[4294967295]", &[255; 4]),
+            (
+                Uint64,
+                "[18446744073709551615,1]",
+                &[255, 255, 255, 255, 255, 255, 255, 255, 1, 0, 0, 0, 0, 0, 0, 0],
+            ),
+            (Int8, "[-128,127]", &[128, 127]),
+            (Int16, "[-2]", &[254, 255]),
+            (Int32, "[-2147483648]", &[0, 0, 0, 128]),
+            (Int64, "[-9223372036854775808]", &[0, 0, 0, 0, 0, 0, 0, 128]),
+            (Fp32, "[1.5,-0.0]", &[0, 0, 192, 63, 0, 0, 0, 128]),
+            (Fp64, "[0.1]", &0.1f64.to_le_bytes()),
+            (Bytes, r#"["a","","é\n\"]"]"#, b"\x01\0\0\0a\0\0\0\0\x05\0\0\0\xc3\xa9\n\"]"),
+        ] {
+            let count = serde_json::from_str::<Vec<serde_json::Value>>(text).unwrap().len();
+            assert_eq!(read_text(datatype, count, text).as_deref(), Ok(bytes), "{datatype}");
+            assert_eq!(write_text(datatype, bytes).as_deref(), Ok(text), "{datatype}");
+        }
+    }
+
+    #[test]
+    fn nested_or_flat() {
+        for text in ["[1,2,3,4]", "[[1,2],[3,4]]", " [ [[1 ],[\t2]],\n[],[[3,[4]]]] "] {
+            assert_eq!(read_text(Datatype::Int8, 4, text).unwrap(), [1, 2, 3, 4], "{text}");
+        }
+        assert!(read_text(Datatype::Fp32, 0, "[[],[]]").unwrap().is_empty());
+        let deep = format!("{}7{}", "[".repeat(1000), "]".repeat(1000));
+        assert_eq!(read_text(Datatype::Int8, 1, &deep).unwrap(), [7]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        use Datatype::*;
+        for (datatype, count, text, why) in [
+            (
+                Int32,
+                2,
+                "[1,9999999999]",
+                "element 1 is 9999999999, out of the range -2147483648 to 2147483647",
+            ),
+            (Uint8, 1, "[-1]", "element 0 is -1, out of the range 0 to 255"),
+            (Uint8, 1, "[256]", "element 0 is 256, out of the range 0 to 255"),
+            (
+                Uint64,
+                1,
+                "[18446744073709551616]",
+                "element 0 is 18446744073709551616, out of the range 0 to 18446744073709551615",
+            ),
+            (Int8, 1, "[1.5]", "element 0 is 1.5, expected a whole number"),
+            (Int8, 1, "[1e1]", "element 0 is 1e1, expected a whole number"),
+            (Int8, 1, "[true]", "element 0 is true, expected a whole number"),
+            (Int8, 1, "[null]", "element 0 is null, expected a whole number"),
+            (Int8, 1, r#"["1"]"#, r#"element 0 is "1", expected a whole number"#),
+            (Bool, 2, "[true,1]", "element 1 is 1, expected true or false"),
+            (Fp32, 1, "[1e39]", "element 0 is 1e39, out of the range -3.4028235e38 to 3.4028235e38"),
+            (Fp64, 1, "[-1e309]", "element 0 is -1e309, out of the range"),
+            (Fp64, 1, r#"["1.0"]"#, r#"element 0 is "1.0", expected a number"#),
+            (Fp32, 1, "[{\"a\":[1]}]", "element 0 is {\"a\":, expected a number"),
+            (Fp32, 1, "[null]", "element 0 is null, expected a number"),
+            (Bytes, 1, "[1]", "element 0 is 1, expected a string"),
+            (Fp32, 3, "[1,2]", "'data' has 2 elements, the shape has 3"),
+            (Fp32, 1, "[[1],[2]]", "'data' has 2 elements, the shape has 1"),
+            (Bytes, 2, r#"["]"]"#, "'data' has 1 elements, the shape has 2"),
+            (Fp32, usize::MAX, "[]", "'data' has 0 elements"),
+            (Fp32, 1, "1", "'data' is 1, expected an array"),
+            (Bytes, 1, r#""[1]""#, "expected an array"),
+            (Fp16, 1, "[1]", "FP16 has no form in JSON"),
+            (Bf16, 1, "[1]", "BF16 has no form in JSON"),
+        ] {
+            let e = read_text(datatype, count, text).unwrap_err();
+            assert!(e.contains(why), "{datatype} {text}: {e}");
+        }
+    }
+
+    #[test]
+    fn zeros_have_signs_and_digits() {
+        assert_eq!(read_text(Datatype::Uint8, 1, "[-0]").unwrap(), [0]);
+        assert_eq!(read_text(Datatype::Fp32, 1, "[-0]").unwrap(), (-0f32).to_le_bytes());
+    }
+
+    #[test]
+    fn floats_are_rounded_once() {
+        // Through a double it would become 1 + 2^-23 down to 1.
+        let text = "[1.00000005960464477540]";
+        assert_eq!(read_text(Datatype::Fp32, 1, text).unwrap(), (1.0 + f32::EPSILON).to_le_bytes());
+    }
+
+    #[test]
+    fn what_json_cannot_say() {
+        let floats = [1.0f32, f32::NAN].map(f32::to_le_bytes).concat();
+        assert_eq!(
+            write_text(Datatype::Fp32, &floats).unwrap_err(),
+            "element 1 is not finite, as numbers in JSON must be"
+        );
+        let floats = f64::INFINITY.to_le_bytes();
+        assert!(write_text(Datatype::Fp64, &floats).unwrap_err().starts_with("element 0 is not finite"));
+        assert!(
+            write_text(Datatype::Bytes, b"\x01\0\0\0\xff").unwrap_err().starts_with("element 0 is not UTF-8")
+        );
+        assert_eq!(write_text(Datatype::Fp16, &[0, 0]).unwrap_err(), "FP16 has no form in JSON");
+    }
+
+    proptest! {
+        #[test]
+        fn floats_come_back_to_the_bit(values in proptest::collection::vec(any::<f32>(), 0..20)) {
+            let values: Vec<f32> = values.into_iter().filter(|v| v.is_finite()).collect();
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let text = write_text(Datatype::Fp32, &bytes).unwrap();
+            prop_assert_eq!(read_text(Datatype::Fp32, values.len(), &text).unwrap(), bytes);
+        }
+
+        #[test]
+        fn strings_come_back(texts in proptest::collection::vec(".{0,5}", 0..5)) {
+            let text = serde_json::to_string(&texts).unwrap();
+            let bytes = read_text(Datatype::Bytes, texts.len(), &text).unwrap();
+            prop_assert_eq!(write_text(Datatype::Bytes, &bytes).unwrap(), text);
+        }
+
+        #[test]
+        fn any_array_is_safe(text in r#"\[([\[\], \]]|-?[0-9]{1,3}(\.[0-9])?|true|null|"[a\\"]{0,3}"|\{\}){0,12}\]"#) {
+            if let Ok(data) = serde_json::from_str::<&RawValue>(&text) {
+                for datatype in Datatype::ALL {
+                    let _ = read(*datatype, 3, data);
+                }
+            }
+        }
+    }
+}

@@ -65,13 +65,12 @@ pub(super) async fn infer(
 ) -> Result<Answer, HttpError> {
     let Asked { mut request, wanted } = match json_length(headers, body.len())? {
         0 => raw::parse(server, target, body)?,
-        length if length <= SHORT_JSON => request::parse(server.shm(), &body, length)?,
+        length if length <= SHORT_JSON => request::parse(&target.name, server.shm(), &body, length)?,
         length => {
-            let server = Arc::clone(server);
-            offload(true, move || request::parse(server.shm(), &body, length)).await?
+            let (server, model) = (Arc::clone(server), target.name.clone().into_owned());
+            offload(true, move || request::parse(&model, server.shm(), &body, length)).await?
         }
     };
-    request.model = target.name.clone().into_owned();
     request.version = target.version.to_owned();
     let id = request.id.clone();
     let answer = server.infer(request).await?;

@@ -18,7 +18,11 @@ pub(super) fn parse(server: &Server, target: &Target<'_>, body: Bytes) -> Result
         )));
     };
     let input = tensor(port, spec.max_batch > 0, body)?;
-    let request = InferRequest { inputs: vec![input], ..InferRequest::default() };
+    let request = InferRequest {
+        model: target.name.clone().into_owned(),
+        inputs: vec![input],
+        ..InferRequest::default()
+    };
     Ok(Asked { request, wanted: Wanted { binary: true, outputs: Vec::new() } })
 }
 

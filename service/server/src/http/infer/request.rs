@@ -115,7 +115,12 @@ impl<'de> Deserialize<'de> for Parameters {
 }
 
 /// The request in a `body` whose first `length` bytes are JSON. Binary tensors are parts of the body, not copies.
-pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<Asked, HttpError> {
+pub(super) fn parse(
+    model: &str,
+    shm: &SharedMemory,
+    body: &Bytes,
+    length: usize,
+) -> Result<Asked, HttpError> {
     let text = &body[..length];
     let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(text).map_err(|e| unreadable(text, &e))?;
     let mut rest = body.slice(length..);
@@ -125,7 +130,7 @@ pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<A
     }
     if !rest.is_empty() {
         return Err(HttpError::bad(format_args!(
-            "unexpected additional input data: {} bytes after those of the inputs",
+            "unexpected additional input data for model '{model}': {} bytes after those of the inputs",
             rest.len()
         )));
     }
@@ -138,6 +143,7 @@ pub(super) fn parse(shm: &SharedMemory, body: &Bytes, length: usize) -> Result<A
     }
     let request = InferRequest {
         id: wire.id,
+        model: model.to_owned(),
         inputs,
         outputs,
         priority: wire.parameters.priority,
@@ -232,4 +238,172 @@ fn form(output: &Output, binary: bool) -> Result<Form, HttpError> {
         return Ok(Form::Shared(place));
     }
     Ok(if parameters.binary_data.unwrap_or(binary) { Form::Binary } else { Form::Json })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str, binary: &[u8]) -> Result<Asked, HttpError> {
+        let body = Bytes::from([text.as_bytes(), binary].concat());
+        parse("m", &SharedMemory::new(false), &body, text.len())
+    }
+
+    #[test]
+    fn all_that_a_request_can_say() {
+        let text = r#"{
+            "id": "x\u00e9", "other": [],
+            "parameters": {
+                "priority": 2, "timeout": 1500, "binary_data_output": true, "sequence_id": "s",
+                "sequence_start": true, "triton_enable_empty_final_response": false, "mine": 1.5
+            },
+            "inputs": [
+                {"shape": [1, 2], "data": [[1, 2]], "datatype": "INT8", "name": "a"},
+                {"name": "b", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4, "other": {}}},
+                {"name": "c", "shape": [0], "datatype": "FP32", "parameters": {"binary_data_size": 0}},
+                {"name": "d", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}
+            ],
+            "outputs": [
+                {"name": "y"},
+                {"name": "z", "parameters": {"binary_data": false, "classification": 3}},
+                {"name": "w", "parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 8}}
+            ]
+        }"#;
+        let Asked { request, wanted } = parsed(text, b"\0\0\x80\x3f\x01\0\0\0q").unwrap();
+        assert_eq!(request.id, "xé");
+        assert_eq!((request.priority, request.timeout), (2, Some(Duration::from_micros(1500))));
+        let inputs: Vec<_> =
+            request.inputs.iter().map(|i| (&*i.name, i.datatype.name(), &i.shape[..], &i.data[..])).collect();
+        assert_eq!(
+            inputs,
+            [
+                ("a", "INT8", &[1, 2][..], &[1, 2][..]),
+                ("b", "FP32", &[1], &[0, 0, 0x80, 0x3f]),
+                ("c", "FP32", &[0], &[]),
+                ("d", "BYTES", &[1], b"\x01\0\0\0q"),
+            ]
+        );
+        let outputs: Vec<_> = request.outputs.iter().map(|o| (&*o.name, o.classes)).collect();
+        assert_eq!(outputs, [("y", 0), ("z", 3), ("w", 0)]);
+        let place = Place { region: "r".to_owned(), offset: 0, byte_size: 8 };
+        let outputs = vec![Form::Binary, Form::Json, Form::Shared(place)];
+        assert_eq!(wanted, Wanted { binary: true, outputs });
+    }
+
+    #[test]
+    fn binary_tensors_are_not_copied() {
+        let text =
+            r#"{"inputs":[{"name":"b","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#;
+        let body = Bytes::from([text.as_bytes(), &[1, 2, 3, 4]].concat());
+        let asked = parse("m", &SharedMemory::new(false), &body, text.len()).unwrap();
+        assert_eq!(asked.request.inputs[0].data.as_ptr(), body[text.len()..].as_ptr());
+        assert_eq!(asked.wanted, Wanted::default());
+        assert_eq!(asked.request.timeout, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let one =
+            |fields: &str| format!(r#"{{"inputs":[{{"name":"a","shape":[1],"datatype":"FP32"{fields}}}]}}"#);
+        let with = |parameters: &str| format!(r#"{{"inputs":[],"parameters":{parameters}}}"#);
+        let output =
+            |fields: &str| format!(r#"{{"inputs":[],"outputs":[{{"name":"y","parameters":{fields}}}]}}"#);
+        for (text, binary, why) in [
+            ("{", &b""[..], "EOF"),
+            ("{}", b"", "missing field `inputs`"),
+            ("[]", b"", "expected an object"),
+            ("[[]]", b"", "expected an object"),
+            ("{\"inputs\":[]}}", b"", "trailing characters"),
+            ("{\"inputs\":{}}", b"", "expected a sequence"),
+            ("{\"inputs\":[[\"a\",[1],\"FP32\"]]}", b"", "expected an object"),
+            ("{\"inputs\":[],\"id\":5}", b"", "expected a string"),
+            ("{\"inputs\":[],\"inputs\":[]}", b"", "duplicate field `inputs`"),
+            ("{\"inputs\":[{\"name\":\"a\"}]}", b"", "missing field `shape`"),
+            (r#"{"inputs":[{"name":"a","shape":["x"],"datatype":"FP32"}]}"#, b"", "expected i64"),
+            (
+                r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP31"}]}"#,
+                b"",
+                "invalid datatype for input 'a': 'FP31'",
+            ),
+            (
+                r#"{"inputs":[{"name":"a","shape":[-1],"datatype":"FP32","data":[1]}]}"#,
+                b"",
+                "input 'a' has the shape [-1]",
+            ),
+            (&one(""), b"", "But no field is set for input 'a'"),
+            (
+                &one(r#","data":[1],"parameters":{"binary_data_size":4,"shared_memory_region":"r"}"#),
+                b"",
+                "But set 'data' 'binary_data_size' 'shared_memory_region' for input 'a'",
+            ),
+            (&one(r#","data":[1,2]"#), b"", "input 'a', FP32: 'data' has 2 elements, the shape has 1"),
+            (&one(r#","data":[NaN]"#), b"", "send such tensors as binary data"),
+            (&one(r#","data":[-Infinity]"#), b"", "send such tensors as binary data"),
+            (&one(r#","data":[1]"#), b"x", "unexpected additional input data for model 'm': 1 bytes"),
+            (
+                &one(r#","parameters":{"binary_data_size":4}"#),
+                b"x",
+                "unexpected size for input 'a', expecting 3 additional bytes",
+            ),
+            (&one(r#","parameters":{"binary_data_size":-4}"#), b"", "expected usize"),
+            (&one(r#","parameters":{"binary_data_size":"4"}"#), b"", "expected usize"),
+            (
+                &one(r#","parameters":{"shared_memory_region":"r"}"#),
+                b"",
+                "'shared_memory_byte_size' is missing",
+            ),
+            (
+                &one(r#","parameters":{"shared_memory_region":"r","shared_memory_byte_size":4}"#),
+                b"",
+                "Unable to find shared memory region: 'r'",
+            ),
+            (&with(r#"{"triton_x":1}"#), b"", "'triton_x' is none of its"),
+            (&with(r#"{"triton_enable_empty_final_response":1}"#), b"", "expected a boolean"),
+            (&with(r#"{"x":null}"#), b"", "parameter 'x' has invalid type"),
+            (&with(r#"{"x":{}}"#), b"", "parameter 'x' has invalid type"),
+            (&with(r#"{"timeout":-1}"#), b"", "expected u64"),
+            (&with(r#"{"priority":"high"}"#), b"", "expected u64"),
+            (&with("[]"), b"", "expected an object"),
+            (&output(r#"{"classification":-1}"#), b"", "expected usize"),
+            (&output(r#"{"binary_data":1}"#), b"", "expected a boolean"),
+            (&output(r#"{"shared_memory_region":"r"}"#), b"", "'shared_memory_byte_size' is missing"),
+            (
+                &output(r#"{"binary_data":true,"shared_memory_region":"r","shared_memory_byte_size":4}"#),
+                b"",
+                "must set only one of",
+            ),
+        ] {
+            let e = parsed(text, binary).unwrap_err();
+            assert!(e.message.contains(why), "{text}: {}", e.message);
+            let missing = why.starts_with("Unable to find");
+            assert_eq!(e.status, if missing { 404 } else { 400 }, "{text}");
+        }
+        let deep = with(&format!(r#"{{"x":{}1{}}}"#, "[".repeat(1000), "]".repeat(1000)));
+        assert!(parsed(&deep, b"").unwrap_err().message.contains("recursion limit"));
+        let invalid = Bytes::from_static(b"{\"inputs\":[],\"id\":\"\xff\"}");
+        assert!(parse("m", &SharedMemory::new(false), &invalid, invalid.len()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_safe(body in proptest::collection::vec(any::<u8>(), 0..64), cut in 0usize..65) {
+            let body = Bytes::from(body);
+            let _ = parse("m", &SharedMemory::new(false), &body, cut.min(body.len()));
+        }
+
+        /// Bodies near what is right: one byte of a good one changed.
+        #[test]
+        fn a_changed_byte_is_safe(at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<prop::sample::Index>()) {
+            let good = br#"{"id":"1","parameters":{"priority":1},"inputs":[{"name":"a","shape":[2],"datatype":"INT8",
+                "data":[1,2]},{"name":"b","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}],
+                "outputs":[{"name":"y","parameters":{"binary_data":true}}]}abcd"#;
+            let mut body = good.to_vec();
+            *at.get_mut(&mut body) = to;
+            let _ = parse("m", &SharedMemory::new(false), &Bytes::from(body.clone()), good.len() - 4);
+            let cut = cut.index(body.len());
+            let _ = parse("m", &SharedMemory::new(false), &Bytes::from(body), cut);
+        }
+    }
 }

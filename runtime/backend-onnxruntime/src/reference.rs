@@ -1,4 +1,4 @@
-//! A model loaded into ONNX Runtime.
+//! A model as the float reference: tensors of rows, any number of them, unchanged by rewrites.
 
 use std::{
     path::Path,

@@ -3,6 +3,8 @@
 use std::{
     fmt,
     sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ type Hook = Box<dyn Fn(&[Buffer]) -> Result<(), RunError> + Send + Sync>;
 pub(crate) struct Fake {
     ports: [Vec<TensorInfo>; 2],
     hook: Hook,
-    quick: bool,
+    quick: Option<usize>,
     max_rows: Option<usize>,
     concurrency: usize,
     /// Values of the first input of each call.
@@ -35,15 +37,21 @@ impl Fake {
         Self {
             ports: [vec![port("x")], vec![port("y")]],
             hook: Box::new(|_| Ok(())),
-            quick: false,
+            quick: None,
             max_rows: None,
             concurrency: 1,
             calls: Mutex::default(),
         }
     }
 
+    /// It is quick.
     pub(crate) fn quick(self) -> Self {
-        Self { quick: true, ..self }
+        self.quick_to(usize::MAX)
+    }
+
+    /// It is quick for so many rows.
+    pub(crate) fn quick_to(self, rows: usize) -> Self {
+        Self { quick: Some(rows), ..self }
     }
 
     pub(crate) fn max_rows(self, rows: usize) -> Self {
@@ -104,8 +112,8 @@ impl Executable for Fake {
         self.max_rows
     }
 
-    fn is_quick(&self, _: usize) -> bool {
-        self.quick
+    fn is_quick(&self, rows: usize) -> bool {
+        self.quick.is_some_and(|quick| rows <= quick)
     }
 
     fn concurrency(&self) -> usize {
@@ -137,15 +145,43 @@ pub(crate) fn job(values: &[u32]) -> Job {
     }
 }
 
+/// A hook that fails every call.
+pub(crate) fn failing(message: &'static str) -> impl Fn(&[Buffer]) -> Result<(), RunError> + Send + Sync {
+    move |_| Err(failure(message))
+}
+
+/// Rows of this value are wrong.
+pub(crate) const WRONG: u32 = 666;
+
+/// A hook that refuses wrong rows.
+pub(crate) fn strict(inputs: &[Buffer]) -> Result<(), RunError> {
+    match values(&inputs[0]).iter().position(|v| *v == WRONG) {
+        None => Ok(()),
+        Some(row) => Err(nan(row)),
+    }
+}
+
+/// The error of a wrong row.
+pub(crate) fn nan(row: usize) -> RunError {
+    RunError::Nan { input: "x".to_owned(), row, element: 0 }
+}
+
 /// A backend's error.
 pub(crate) fn failure(message: &str) -> RunError {
     RunError::Backend { backend: "fake", message: message.to_owned() }
 }
 
-/// The error of one row.
-pub(crate) fn nan(row: usize) -> RunError {
-    RunError::Nan { input: "x".to_owned(), row, element: 0 }
+/// Waits for what happens soon.
+pub(crate) fn until(happened: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < LONG, "nothing happened");
+        thread::sleep(Duration::from_micros(200));
+    }
 }
+
+/// Long enough for anything that happens at all.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// Lets calls through one by one.
 #[derive(Debug, Default)]
@@ -171,11 +207,17 @@ impl Gates {
         self.changed.notify_all();
     }
 
+    /// A hook that waits to be let through.
+    pub(crate) fn hook(self: &Arc<Self>) -> impl Fn(&[Buffer]) -> Result<(), RunError> + Send + Sync + use<> {
+        let gates = Arc::clone(self);
+        move |_| {
+            gates.pass();
+            Ok(())
+        }
+    }
+
     /// Waits until so many in all have come.
     pub(crate) fn reached(&self, count: usize) {
-        let state = self.state.lock().unwrap();
-        let limit = std::time::Duration::from_secs(60);
-        let (state, timeout) = self.changed.wait_timeout_while(state, limit, |s| s.0 < count).unwrap();
-        assert!(!timeout.timed_out(), "{} calls, waiting for {count}", state.0);
+        until(|| self.state.lock().unwrap().0 >= count);
     }
 }
