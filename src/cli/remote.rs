@@ -36,7 +36,11 @@ pub(crate) struct ServerArgs {
 /// A time of some length, at most a day.
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
-    if seconds > 0.0 && seconds <= 86_400.0 { Ok(seconds) } else { Err("expected more than 0, at most 86400".to_owned()) }
+    if seconds > 0.0 && seconds <= 86_400.0 {
+        Ok(seconds)
+    } else {
+        Err("expected more than 0, at most 86400".to_owned())
+    }
 }
 
 /// A server with the model of the command line.
@@ -55,7 +59,11 @@ impl Remote {
         let token = args.token_file.as_deref().map(|path| {
             let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
             let token = text.lines().next().unwrap_or("").trim();
-            if token.is_empty() { Err(Failure::file(path, "there is no token in its first line")) } else { Ok(token.to_owned()) }
+            if token.is_empty() {
+                Err(Failure::file(path, "there is no token in its first line"))
+            } else {
+                Ok(token.to_owned())
+            }
         });
         let options = Options {
             ca: args.ca.clone(),

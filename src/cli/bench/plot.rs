@@ -9,7 +9,7 @@ const LINES: [(f64, &str, &str); 3] = [(0.5, "p50", "#1b6ca8"), (0.95, "p95", "#
 
 /// Size of the picture, and of the frame in it: left, right, top, bottom.
 const SIZE: (f64, f64) = (720.0, 420.0);
-const FRAME: (f64, f64, f64, f64) = (72.0, 640.0, 52.0, 360.0);
+const FRAME: (f64, f64, f64, f64) = (72.0, 696.0, 60.0, 360.0);
 
 /// A logarithmic axis from `low` to `high` on the picture's `from` to `to`.
 struct Axis {
@@ -90,6 +90,7 @@ pub(super) fn latency(bench: &Bench) -> String {
         (left + right) / 2.0,
         height - 16.0
     );
+    let mut legend = left + 4.0;
     for (q, name, colour) in LINES {
         let points: Vec<(f64, f64)> =
             (0..levels.len()).map(|l| (x.at(xs[l]), y.at(millis(l, q).max(1e-6)))).collect();
@@ -104,10 +105,15 @@ pub(super) fn latency(bench: &Bench) -> String {
         for (x, y) in &sorted {
             let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
         }
-        if let Some((x, y)) = sorted.last() {
-            let _ =
-                writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{name}</text>", x + 8.0, y + 4.0);
-        }
+        let _ = writeln!(
+            out,
+            "<circle cx=\"{legend}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>\
+             <text x=\"{}\" y=\"{}\" fill=\"{colour}\">{name}</text>",
+            top - 14.0,
+            legend + 8.0,
+            top - 10.0
+        );
+        legend += 48.0;
     }
     xs.sort_by(f64::total_cmp);
     xs.dedup();

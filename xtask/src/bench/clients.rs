@@ -60,14 +60,22 @@ impl<'a> Bench<'a> {
         };
         // The echo has no statistics, which perf_analyzer asks for.
         row["perf_analyzer"] = match &self.perf_analyzer {
-            Some(program) if server.name != "echo" => self.perf_analyzer(program, server, tensor, protocol, clients)?,
+            Some(program) if server.name != "echo" => {
+                self.perf_analyzer(program, server, tensor, protocol, clients)?
+            }
             _ => Value::Null,
         };
         Ok(row)
     }
 
     /// `hypersonic bench`, and what the server used meanwhile.
-    fn own(&self, server: &Running, tensor: &Shape, protocol: &str, clients: u32) -> Result<Value, BenchError> {
+    fn own(
+        &self,
+        server: &Running,
+        tensor: &Shape,
+        protocol: &str,
+        clients: u32,
+    ) -> Result<Value, BenchError> {
         let port = if protocol == "http" { server.http } else { server.grpc };
         let mut command = Command::new(&self.hypersonic);
         command.args(["bench", "--json", "--url", &format!("{protocol}://127.0.0.1:{port}")]);
@@ -125,13 +133,22 @@ impl<'a> Bench<'a> {
         let url = format!("http://127.0.0.1:{}/inference.GRPCInferenceService/ModelInfer", server.grpc);
         let mut command = Command::new("h2load");
         command.args(["-t1", "-m1", "-w24", "-W26", "-c", &clients.to_string()]);
-        command.args(["-D", &self.duration.ceil().to_string(), "--warm-up-time", &self.warmup.ceil().to_string()]);
-        command.args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"]).arg(&body).arg(url);
+        command.args([
+            "-D",
+            &self.duration.ceil().to_string(),
+            "--warm-up-time",
+            &self.warmup.ceil().to_string(),
+        ]);
+        command
+            .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"])
+            .arg(&body)
+            .arg(url);
         let text = output(&mut command)?;
         let wrong = || BenchError::Output { what: "h2load", text: text.clone() };
         // "finished in 5.00s, 51234.40 req/s, 7.71MB/s"
         let line = text.lines().find(|l| l.starts_with("finished in")).ok_or_else(wrong)?;
-        let rate: f64 = line.split(", ").nth(1).and_then(|p| p.strip_suffix(" req/s")?.parse().ok()).ok_or_else(wrong)?;
+        let rate: f64 =
+            line.split(", ").nth(1).and_then(|p| p.strip_suffix(" req/s")?.parse().ok()).ok_or_else(wrong)?;
         // A refusal is an answer of status 200, too, but without a tensor.
         let field = |name: &str, after: &str| -> Option<f64> {
             let line = text.lines().find(|l| l.starts_with(name))?;
@@ -167,13 +184,24 @@ impl<'a> Bench<'a> {
         command.current_dir(self.work);
         command.args(["-m", tensor.name, "-i", protocol, "-u", &format!("127.0.0.1:{port}")]);
         command.args(["-b", &tensor.rows.to_string(), "--concurrency-range", &clients.to_string()]);
-        command.args(["--measurement-interval", &window, "--percentile=50", "-s", "999", "--max-trials", "3", "-f"]);
+        command.args([
+            "--measurement-interval",
+            &window,
+            "--percentile=50",
+            "-s",
+            "999",
+            "--max-trials",
+            "3",
+            "-f",
+        ]);
         output(command.arg(&table))?;
         let text = fs::read_to_string(&table).map_err(failed("perf_analyzer's table"))?;
         let wrong = || BenchError::Output { what: "perf_analyzer", text: text.clone() };
         let mut lines = text.lines().map(|l| l.split(',').collect::<Vec<_>>());
         let (heading, values) = (lines.next().ok_or_else(wrong)?, lines.next().ok_or_else(wrong)?);
-        let column = |name: &str| -> Option<f64> { values.get(heading.iter().position(|h| *h == name)?)?.parse().ok() };
+        let column = |name: &str| -> Option<f64> {
+            values.get(heading.iter().position(|h| *h == name)?)?.parse().ok()
+        };
         let rows = column("Inferences/Second").ok_or_else(wrong)?;
         let micros = column("p50 latency").ok_or_else(wrong)?;
         Ok(json!({ "rps": rows / tensor.rows as f64, "p50_seconds": micros * 1e-6 }))
@@ -216,7 +244,8 @@ mod tests {
     #[test]
     fn the_request_is_a_message() {
         let message = grpc_request(&Shape { name: "m", rows: 1, width: 1 });
-        let expected = b"\0\0\0\0\x1d\x0a\x01m\x2a\x11\x0a\x05INPUT\x12\x04FP32\x1a\x02\x01\x01\x3a\x04\0\0\0\0";
+        let expected =
+            b"\0\0\0\0\x1d\x0a\x01m\x2a\x11\x0a\x05INPUT\x12\x04FP32\x1a\x02\x01\x01\x3a\x04\0\0\0\0";
         assert_eq!(message, expected);
     }
 }

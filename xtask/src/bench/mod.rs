@@ -82,14 +82,19 @@ impl Options {
             }
             let value = args.next().ok_or_else(|| usage(format!("{name} needs a value, or is unknown")))?;
             let number = || {
-                value.parse::<f64>().ok().filter(|v| *v > 0.0).ok_or_else(|| usage(format!("{name} {value}: no time")))
+                value
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|v| *v > 0.0)
+                    .ok_or_else(|| usage(format!("{name} {value}: no time")))
             };
             match name.as_str() {
                 "--duration" => options.duration = number()?,
                 "--warmup" => options.warmup = number()?,
                 "--concurrency" => {
                     let all: Result<Vec<u32>, _> = value.split(',').map(str::parse).collect();
-                    options.concurrency = all.map_err(|_| usage(format!("{name} {value}: expected numbers")))?;
+                    options.concurrency =
+                        all.map_err(|_| usage(format!("{name} {value}: expected numbers")))?;
                 }
                 "--only" => options.only = Some(value.split(',').map(str::to_owned).collect()),
                 "--triton" => options.triton = Some(value.into()),
@@ -160,10 +165,20 @@ pub fn serve(args: &[String]) -> Result<(), BenchError> {
             dialect: Dialect::Echo,
             backends: None,
         },
-        Subject { name: "hypersonic".into(), program: hypersonic.clone(), dialect: Dialect::Hypersonic, backends: None },
+        Subject {
+            name: "hypersonic".into(),
+            program: hypersonic.clone(),
+            dialect: Dialect::Hypersonic,
+            backends: None,
+        },
     ];
     if let Some(program) = &options.triton {
-        let triton = |name: &str, dialect, backends| Subject { name: name.into(), program: program.clone(), dialect, backends };
+        let triton = |name: &str, dialect, backends| Subject {
+            name: name.into(),
+            program: program.clone(),
+            dialect,
+            backends,
+        };
         subjects.push(triton("triton", Dialect::Python, None));
         if let Some(dir) = &options.triton_backends {
             subjects.push(triton("triton-others", Dialect::Identity, Some(dir.clone())));
@@ -218,7 +233,8 @@ pub fn serve(args: &[String]) -> Result<(), BenchError> {
         "lives": lives, "rows": rows,
     });
     let markdown = table::markdown(&report);
-    let write = |name: &str, text: &str| fs::write(options.out.join(name), text).map_err(failed(name.to_owned()));
+    let write =
+        |name: &str, text: &str| fs::write(options.out.join(name), text).map_err(failed(name.to_owned()));
     write("serve.md", &markdown)?;
     write("serve.json", &serde_json::to_string_pretty(&report).unwrap_or_default())?;
     println!("{markdown}");
@@ -235,7 +251,11 @@ fn say(text: &str) {
 
 fn machine() -> Value {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ':', ' ']);
+    let model = info
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches(['\t', ':', ' ']);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     json!({ "cpu": model, "cores": cores, "load_before": load.split(' ').next() })

@@ -188,5 +188,7 @@ pub(crate) fn life(subject: &Subject, repository: &Path, work: &Path) -> Result<
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    Ok(json!({ "server": subject.name, "ready_ms": median(ready), "idle_mib": memory, "exit_ms": median(exit) }))
+    Ok(
+        json!({ "server": subject.name, "ready_ms": median(ready), "idle_mib": memory, "exit_ms": median(exit) }),
+    )
 }

@@ -27,7 +27,8 @@ fn list(value: &Value) -> &[Value] {
 /// The echo's row at the same level.
 fn echo<'a>(rows: &'a [Value], row: &Value) -> Option<&'a Value> {
     let same = |key: &str, other: &Value| other[key] == row[key];
-    rows.iter().find(|r| r["server"] == "echo" && ["tensor", "protocol", "clients"].iter().all(|k| same(k, r)))
+    rows.iter()
+        .find(|r| r["server"] == "echo" && ["tensor", "protocol", "clients"].iter().all(|k| same(k, r)))
 }
 
 fn ratio(row: &Value, of: Option<&Value>, key: &str) -> Option<f64> {
@@ -51,7 +52,8 @@ pub(crate) fn markdown(report: &Value) -> String {
          | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for row in rows {
-        let share = ratio(row, echo(rows, row), "rps").map_or("–".to_owned(), |r| format!("{:.0} %", r * 100.0));
+        let share =
+            ratio(row, echo(rows, row), "rps").map_or("–".to_owned(), |r| format!("{:.0} %", r * 100.0));
         let cells = [
             text(&row["tensor"]),
             text(&row["protocol"]),
@@ -68,7 +70,9 @@ pub(crate) fn markdown(report: &Value) -> String {
         ];
         out.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
-    out.push_str("\n| server | ready, ms | idle, MiB | SIGTERM to exit, ms |\n| --- | ---: | ---: | ---: |\n");
+    out.push_str(
+        "\n| server | ready, ms | idle, MiB | SIGTERM to exit, ms |\n| --- | ---: | ---: | ---: |\n",
+    );
     for life in lives {
         let cells = [
             text(&life["server"]),
@@ -97,7 +101,8 @@ fn verdicts(rows: &[Value], lives: &[Value]) -> Vec<(String, String, bool)> {
     let mut all = Vec::new();
     for row in rows.iter().filter(|r| r["server"] == "hypersonic") {
         let echo = echo(rows, row);
-        let at = format!("{} {}, {} clients", row["tensor"], row["protocol"], row["clients"]).replace('"', "");
+        let at =
+            format!("{} {}, {} clients", row["tensor"], row["protocol"], row["clients"]).replace('"', "");
         let small = row["tensor"] == "[1, 16]";
         let least = if small { SMALL_RATE } else { LARGE_RATE };
         if let Some(found) = ratio(row, echo, "rps") {
@@ -162,7 +167,8 @@ mod tests {
 
     #[test]
     fn each_servers_life_has_its_own_targets() {
-        let life = |server: &str| json!({ "server": server, "ready_ms": 60.0, "idle_mib": 20.0, "exit_ms": 3.0 });
+        let life =
+            |server: &str| json!({ "server": server, "ready_ms": 60.0, "idle_mib": 20.0, "exit_ms": 3.0 });
         let lives = ["hypersonic, 1 of the emulator", "hypersonic, 10 of the emulator", "triton"].map(life);
         let reached: Vec<bool> = verdicts(&[], &lives).into_iter().map(|(.., ok)| ok).collect();
         assert_eq!(reached, [false, true, true, true, true]);
