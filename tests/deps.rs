@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),
     ("hs-serve", &["hs-model-config", "hs-runtime"]),
+    ("hs-client", &["hs-proto", "hs-runtime"]),
     ("hs-server", &["hs-model-config", "hs-proto", "hs-runtime", "hs-serve"]),
     ("xtask", &[]),
 ];

@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         model.onnx = args.float.clone();
     }
     let emulator = backends::emulator(&model)?;
-    let mut inputs = tensors::load("--input", &args.input.input, emulator.inputs())?;
+    let mut inputs = tensors::load("--input", &args.input.input, &tensors::names(emulator.inputs()))?;
     let all = inputs.first().map_or(0, Tensor::rows);
     let labels = args.labels.as_deref().map(|p| read_labels(p, all)).transpose()?;
     if let Some(n) = args.rows {

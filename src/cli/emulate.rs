@@ -60,12 +60,13 @@ pub(super) fn run_to_files(
     input: &InputArgs,
     output: &OutputArgs,
 ) -> Result<Outcome, Failure> {
-    let destination = Destination::new(&output.output, model.outputs())?;
-    let inputs = tensors::load("--input", &input.input, model.inputs())?;
+    let names = tensors::names(model.outputs());
+    let destination = Destination::new(&output.output, &names)?;
+    let inputs = tensors::load("--input", &input.input, &tensors::names(model.inputs()))?;
     let begin = std::time::Instant::now();
     let outputs = tensors::run(model, &inputs, output.raw)?;
     let seconds = begin.elapsed().as_secs_f64();
-    destination.save(model.outputs(), &outputs)?;
+    destination.save(&names, &outputs)?;
     let files = destination.paths().iter().map(|p| p.display().to_string()).collect();
     Ok(Outcome { rows: inputs.first().map_or(0, hs_runtime::Tensor::rows), seconds, files })
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::Path, process::ExitCode};
 
+use hs_client::ClientError;
 use hs_compiler::diagnostic::{Diagnostic, Diagnostics};
 use hs_package::PackageError;
 use hs_runtime::{LoadError, RunError};
@@ -18,7 +19,7 @@ pub(crate) enum Exit {
     Usage,
     /// A model or data file is refused.
     Input,
-    /// Something this machine lacks.
+    /// Something this machine lacks, or a server that does not answer.
     Environment,
     /// A bug of ours.
     Internal,
@@ -62,7 +63,7 @@ Exit codes:
   1  results differ, or the accuracy asked for is not reached
   2  wrong use of the command line
   3  a model or data file is refused
-  4  something is missing on this machine (a compiler, headers, a library)
+  4  something is missing on this machine (a compiler, headers, a library), or a server does not answer
   5  internal error";
 
 /// Why a verb stopped: how it ends, and one or more messages.
@@ -192,6 +193,24 @@ impl From<RunError> for Failure {
             | RunError::Code { .. }
             | RunError::NoCodes(_) => Self::input(error),
             RunError::Backend { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match &error {
+            ClientError::Options(_) => Self::usage(error),
+            ClientError::Certificate { .. } | ClientError::Request(_) => Self::input(error),
+            ClientError::Refused { status, .. } if status.is_clients_fault() => Self::input(error),
+            ClientError::Refused { .. } | ClientError::Broken { .. } => Self::environment(error),
+            ClientError::Connect { .. } => {
+                Self::environment(error).help("is the server running, and is the port the right one?")
+            }
+            ClientError::Timeout { .. } => Self::environment(error).help("--timeout sets another limit"),
+            ClientError::Answer(_) => {
+                Self::environment(error).help("is it a server of the v2 inference protocol?")
+            }
         }
     }
 }

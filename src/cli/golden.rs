@@ -134,7 +134,7 @@ fn write(args: &WriteArgs, context: &Context) -> Result<Report, Failure> {
     let (floats, codes) = if args.input.is_empty() {
         (Vec::new(), random(&model.program, args.seed, args.rows.map_or(ROWS, |n| n as usize))?)
     } else {
-        let mut floats = tensors::load("--input", &args.input, emulator.inputs())?;
+        let mut floats = tensors::load("--input", &args.input, &tensors::names(emulator.inputs()))?;
         if let Some(n) = args.rows {
             floats = floats.iter().map(|t| t.slice_rows(0..t.rows().min(n as usize))).collect();
         }

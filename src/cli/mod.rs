@@ -7,6 +7,7 @@ mod backends;
 mod exit;
 mod model;
 mod options;
+mod remote;
 mod simulation;
 mod table;
 mod tensors;
@@ -69,6 +70,8 @@ verbs! {
     Profile profile;
     Golden golden;
     Serve serve;
+    Infer infer;
+    Bench bench;
 }
 
 /// What every verb may use.

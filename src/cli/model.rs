@@ -13,7 +13,7 @@ use hs_compiler::{
 };
 use hs_hw::{Program, Schedule};
 use hs_package::{Arithmetic, HLS, Overwrite, Package, PackageWriter};
-use hs_runtime::{Tensor, TensorInfo};
+use hs_runtime::Tensor;
 
 use super::{Context, exit::Failure, options::CompileArgs, tensors};
 
@@ -139,13 +139,8 @@ impl Model {
 /// Calibration tensors in the order of the model's inputs.
 fn calibration(path: &Path, args: &[String]) -> Result<Vec<hs_ir::Tensor>, Failure> {
     let (graph, _) = onnx::import(path)?;
-    let info = |v: &hs_ir::ValueId| TensorInfo {
-        name: graph.value(*v).name.clone(),
-        datatype: hs_runtime::Datatype::Fp32,
-        shape: Vec::new(),
-    };
-    let infos: Vec<_> = graph.inputs.iter().map(info).collect();
-    let tensors = tensors::load("--calibrate", args, &infos)?;
+    let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
+    let tensors = tensors::load("--calibrate", args, &names)?;
     tensors.into_iter().map(|t| to_float(&t)).collect()
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     }
     let emulator = Emulator::new(profiler.program().clone(), &Options::default())
         .map_err(|e| Failure::input(format!("{}: {e}", model.name)))?;
-    let inputs = tensors::load("--input", &args.input.input, emulator.inputs())?;
+    let inputs = tensors::load("--input", &args.input.input, &tensors::names(emulator.inputs()))?;
     let rows = inputs.iter().map(Tensor::rows).min().unwrap_or(0);
     let rows = args.rows.map_or(rows, |n| rows.min(n as usize));
     if rows == 0 {

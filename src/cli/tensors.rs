@@ -18,24 +18,30 @@ fn split<'a>(text: &'a str, names: &[&str]) -> (Option<&'a str>, PathBuf) {
     }
 }
 
+/// The name in front of a file, where it is one of `names`.
+pub(crate) fn named<'a>(arg: &str, names: &[&'a str]) -> Option<&'a str> {
+    let (name, _) = split(arg, names);
+    names.iter().copied().find(|n| Some(*n) == name)
+}
+
 fn is(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
 }
 
-fn names(infos: &[TensorInfo]) -> Vec<&str> {
+/// The names of a model's inputs or outputs.
+pub(crate) fn names(infos: &[TensorInfo]) -> Vec<&str> {
     infos.iter().map(|i| i.name.as_str()).collect()
 }
 
-/// The model's inputs, in its order, from the files that `option` (`--input`, say) names.
-pub(crate) fn load(option: &str, args: &[String], infos: &[TensorInfo]) -> Result<Vec<Tensor>, Failure> {
-    let known = names(infos);
-    let mut found: Vec<Option<Tensor>> = vec![None; infos.len()];
+/// The model's inputs, in its order, from the files that `option` (`--input`, say) names. `known`: their names.
+pub(crate) fn load(option: &str, args: &[String], known: &[&str]) -> Result<Vec<Tensor>, Failure> {
+    let mut found: Vec<Option<Tensor>> = vec![None; known.len()];
     let mut put = |index: usize, tensor: Tensor| match found[index].replace(tensor) {
         None => Ok(()),
         Some(_) => Err(Failure::usage(format!("input '{}' is given twice", known[index]))),
     };
     for arg in args {
-        let (name, path) = split(arg, &known);
+        let (name, path) = split(arg, known);
         if is(&path, "npz") && name.is_none() {
             let members = npz::load(&path).map_err(Failure::input)?;
             for (member, tensor) in members {
@@ -65,7 +71,7 @@ pub(crate) fn load(option: &str, args: &[String], infos: &[TensorInfo]) -> Resul
         };
         put(at, npy::load(&path).map_err(Failure::input)?)?;
     }
-    let missing: Vec<_> = found.iter().zip(&known).filter(|(t, _)| t.is_none()).map(|(_, n)| *n).collect();
+    let missing: Vec<_> = found.iter().zip(known).filter(|(t, _)| t.is_none()).map(|(_, n)| *n).collect();
     if !missing.is_empty() {
         return Err(Failure::usage(format!("no input for {}", missing.join(", ")))
             .help(format!("give {option} NAME=FILE for each input of the model")));
@@ -82,18 +88,17 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// Reads `--output`; fails before anything is computed.
-    pub(crate) fn new(args: &[String], infos: &[TensorInfo]) -> Result<Self, Failure> {
-        let known = names(infos);
+    /// Reads `--output`; fails before anything is computed. `known`: the outputs' names.
+    pub(crate) fn new(args: &[String], known: &[&str]) -> Result<Self, Failure> {
         if let [arg] = args {
-            let (name, path) = split(arg, &known);
+            let (name, path) = split(arg, known);
             if is(&path, "npz") && name.is_none() {
                 return Self::Archive(path).checked();
             }
         }
-        let mut found: Vec<Option<PathBuf>> = vec![None; infos.len()];
+        let mut found: Vec<Option<PathBuf>> = vec![None; known.len()];
         for arg in args {
-            let (name, path) = split(arg, &known);
+            let (name, path) = split(arg, known);
             let at = match name {
                 Some(name) => known.iter().position(|n| *n == name),
                 None => (known.len() == 1).then_some(0),
@@ -108,9 +113,9 @@ impl Destination {
             }
         }
         let paths: Vec<PathBuf> = found.iter().flatten().cloned().collect();
-        if paths.len() != infos.len() {
+        if paths.len() != known.len() {
             let missing: Vec<_> =
-                found.iter().zip(&known).filter(|(p, _)| p.is_none()).map(|(_, n)| *n).collect();
+                found.iter().zip(known).filter(|(p, _)| p.is_none()).map(|(_, n)| *n).collect();
             return Err(Failure::usage(format!("no file for output {}", missing.join(", ")))
                 .help("give --output NAME=FILE for each output of the model, or one .npz"));
         }
@@ -137,14 +142,14 @@ impl Destination {
         }
     }
 
-    /// Writes all outputs, in model order. Every file is written whole under another name before the first one
+    /// Writes all outputs, in model order; `names`: as for [`new`](Self::new). Every file is written whole under another name before the first one
     /// gets its own.
-    pub(crate) fn save(&self, infos: &[TensorInfo], tensors: &[Tensor]) -> Result<(), Failure> {
+    pub(crate) fn save(&self, names: &[&str], tensors: &[Tensor]) -> Result<(), Failure> {
         let mut written = Vec::new();
         match self {
             Self::Archive(path) => {
                 let mut file = temporary(path)?;
-                let members = infos.iter().map(|i| i.name.as_str()).zip(tensors);
+                let members = names.iter().copied().zip(tensors);
                 npz::write(BufWriter::new(&mut file), members).map_err(|e| Failure::file(path, e))?;
                 written.push((path, file));
             }

@@ -6,6 +6,7 @@ mod docs;
 mod golden;
 mod hostile;
 mod profile;
+mod served;
 mod verbs;
 
 use std::path::{Path, PathBuf};

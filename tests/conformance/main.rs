@@ -6,7 +6,9 @@ use std::{env, path::Path, process::Command};
 /// Runs the tests that `marks` selects, a pytest expression.
 fn pytest(marks: &str) {
     let Some(python) = env::var_os("HYPERSONIC_PYTHON") else {
-        eprintln!("skipped: conformance tests need tritonclient and pytest (scripts/setup --test, scripts/env)");
+        eprintln!(
+            "skipped: conformance tests need tritonclient and pytest (scripts/setup --test, scripts/env)"
+        );
         return;
     };
     let out = Command::new(python)

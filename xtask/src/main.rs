@@ -1,30 +1,31 @@
-//! Repository chores: `cargo xtask codegen` regenerates the checked-in protobuf code.
+//! Repository chores: `cargo xtask codegen` regenerates the checked-in protobuf code, `cargo xtask bench serve`
+//! measures the server beside others.
 
 use std::process::ExitCode;
 
+mod bench;
 mod codegen;
 
-const USAGE: &str = "usage: cargo xtask codegen    regenerate the checked-in protobuf code";
+const CODEGEN: &str = "cargo xtask codegen    regenerate the checked-in protobuf code";
 
 #[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["codegen"] => match codegen::write_all() {
-            Ok(files) => {
-                for file in files {
-                    println!("{}", file.display());
-                }
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        },
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["codegen"] => codegen::write_all()
+            .map(|files| files.iter().for_each(|file| println!("{}", file.display())))
+            .map_err(|e| e.to_string()),
+        ["bench", "serve", ..] => bench::serve(&args[2..]).map_err(|e| e.to_string()),
         _ => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
+            eprintln!("usage:\n{CODEGEN}\n{}", bench::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -6,12 +6,13 @@
 //!
 //! A [`Buffer`] is a tensor as it travels between processes: bytes that are shared and not copied.
 //!
-//! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`npy`] and [`npz`]
-//! read and write NumPy's files.
+//! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`convert`] changes their
+//! element type; [`npy`] and [`npz`] read and write NumPy's files.
 
 mod backend;
 mod buffer;
 pub mod codes;
+pub mod convert;
 mod error;
 pub mod npy;
 pub mod npz;
