@@ -84,7 +84,7 @@ impl Lowerer<'_> {
             Activation::Relu => Act::RELU,
             Activation::Leaky(alpha) => Act::Slope(param(alpha, layer.param)?),
             Activation::Slopes(slopes) => {
-                let ty = layer.param.unwrap_or(self.node(input.hw).ty);
+                let ty = layer.param.unwrap_or(self.hls4ml_type_of(input.hw));
                 Act::Slope(self.hls4ml_constants("slope", &self.spread(&slopes, input)?, ty)?)
             }
             Activation::Clip { .. } => {
@@ -128,7 +128,7 @@ impl Lowerer<'_> {
         } else {
             // In streams hls4ml writes the constant in the input's own type.
             let lambda = match self.options.io {
-                Some(Io::Stream) => self.node(input.hw).ty,
+                Some(Io::Stream) => self.hls4ml_type_of(input.hw),
                 _ => Type::trn_wrap(false, 16, 1).map_err(|e| Diagnostic::error(e.to_string()))?,
             };
             (
@@ -173,7 +173,7 @@ impl Lowerer<'_> {
     ) -> Result<(), Diagnostic> {
         let layer = self.layer();
         let (ty, out) = self.hls4ml_activation_type(&layer, v)?;
-        let theta_ty = layer.param.unwrap_or(self.node(input.hw).ty);
+        let theta_ty = layer.param.unwrap_or(self.hls4ml_type_of(input.hw));
         let theta = entry(theta, theta_ty)?;
         let x = self.node(input.hw).format();
         // x > theta, both as integers of x's grid: the largest code that is not above.

@@ -3,7 +3,7 @@
 use hs_fixed::{Format, Interval, Overflow, Type};
 use hs_hw::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Io, Op, Order, Pool, PoolKind, Strategy,
-    ValueId as HwId, range,
+    ValueId as HwId, Window, range,
 };
 use hs_ir::ValueId;
 
@@ -147,7 +147,7 @@ impl Lowerer<'_> {
 
     /// Type of a concatenation.
     pub(crate) fn hls4ml_concat_type(&self, parts: &[HwId]) -> Result<Type, Diagnostic> {
-        let types: Vec<Type> = parts.iter().map(|p| self.node(*p).ty).collect();
+        let types: Vec<Type> = parts.iter().map(|p| self.hls4ml_type_of(*p)).collect();
         self.layer().result.map_or_else(|| infer::concat(&types), Ok)
     }
 
@@ -163,34 +163,100 @@ impl Lowerer<'_> {
         let stream = self.options.io == Some(Io::Stream);
         let order = channels_last(input.shape.len());
         let mut hw = self.demand(input, &order)?;
-        let x = self.node(hw).format();
+        let from = self.hls4ml_type_of(hw);
+        let x = from.format;
         let n: usize = pool.window.iter().map(|w| w.kernel).product();
         // hls4ml infers nothing of a global pool.
         let global = ["Global", "Reduce"].iter().any(|kind| self.current().op.starts_with(kind));
         let default = if global { Some(self.hls4ml_default()?) } else { None };
         let accum = layer.accum.or(default);
+        let ty = layer.result.or(default).unwrap_or(from);
         let shape: Vec<usize> = order.iter().map(|a| pool.shape[*a]).collect();
-        let kind = match pool.average {
-            None => {
-                if let Some(accum) = accum.filter(|a| stream && a.format != x) {
-                    hw = self.hls4ml_cast(&format!("{name}/accum"), hw, accum)?;
+        let Some(include_pad) = pool.average else {
+            let accum = accum.filter(|a| a.format != x);
+            if let Some(accum) = accum.filter(|_| stream) {
+                hw = self.hls4ml_cast(&format!("{name}/accum"), hw, accum)?;
+            }
+            let padded = self.hls4ml_padding(name, x, &pool.window, hw, &shape)?;
+            let op = Op::Pool(Pool { kind: PoolKind::Max, window: pool.window });
+            // In parallel the largest is cast, in streams every element.
+            let after = if stream { None } else { accum };
+            let most = match (padded, after) {
+                (None, None) => self.push(name, op, vec![hw], shape, ty)?,
+                (padded, after) => {
+                    let plain = plain(self.node(hw).format());
+                    let mut id = self.push(&format!("{name}/max"), op, vec![hw], shape, plain)?;
+                    if let Some(padding) = padded {
+                        let op = Op::Binary { op: BinaryOp::Max, act: Act::None };
+                        let shape = self.node(id).shape.clone();
+                        id = self.push(&format!("{name}/padded"), op, vec![id, padding], shape, plain)?;
+                    }
+                    if let Some(accum) = after {
+                        id = self.hls4ml_cast(&format!("{name}/accum"), id, accum)?;
+                    }
+                    self.hls4ml_cast(name, id, ty)?
                 }
-                PoolKind::Max
-            }
-            Some(include_pad) => {
-                let ty = accum.map_or_else(|| infer::average(x, n), Ok)?;
-                let order = if !stream || global { Order::Sequential } else { Order::Tree };
-                let accum = Accum::Stepwise { product: None, ty, order };
-                PoolKind::Average(Average { include_pad, accum, divide: Divide::TowardZero })
-            }
+            };
+            self.bind(v, Val::plain(most, pool.shape, order));
+            return Ok(());
         };
-        let from = self.node(hw).format();
-        let inferred = plain(if pool.average.is_some() { x } else { from });
-        let ty = layer.result.or(default).unwrap_or(inferred);
+        if include_pad {
+            self.warn(
+                "hls4ml ignores count_include_pad: each mean is over the elements without the padding".to_owned(),
+                "set count_include_pad to 0 in the model; native arithmetic follows it".to_owned(),
+            );
+        }
+        let accum_ty = accum.map_or_else(|| infer::average(x, n), Ok)?;
+        let steps = if !stream || global { Order::Sequential } else { Order::Tree };
+        let accum = Accum::Stepwise { product: None, ty: accum_ty, order: steps };
+        let kind = PoolKind::Average(Average { include_pad: false, accum, divide: Divide::TowardZero });
         let op = Op::Pool(Pool { kind, window: pool.window });
         let id = self.push(name, op, vec![hw], shape, ty)?;
         self.bind(v, Val::plain(id, pool.shape, order));
         Ok(())
+    }
+
+    /// What hls4ml takes padding for in a maximum over unsigned values: a code of which only the highest bit is set, and
+    /// so no smallest one. The constant has 0 where a window holds no padding.
+    fn hls4ml_padding(
+        &mut self,
+        name: &str,
+        x: Format,
+        window: &[Window],
+        input: HwId,
+        shape: &[usize],
+    ) -> Result<Option<HwId>, Diagnostic> {
+        if x.is_signed() || window.iter().all(|w| w.pad_begin == 0 && w.pad_end == 0) {
+            return Ok(None);
+        }
+        self.warn(
+            format!("hls4ml takes the padding of unsigned values for {}", x.value(1i128 << (x.width() - 1))),
+            "give what is in front a signed result, or use native arithmetic, where padding never is the largest".to_owned(),
+        );
+        let sizes = self.node(input).shape.clone();
+        let touches = |place: &[usize]| {
+            place.iter().zip(window).zip(&sizes).any(|((at, w), size)| {
+                at * w.stride < w.pad_begin || at * w.stride + w.extent() > size + w.pad_begin
+            })
+        };
+        let code = 1i64.checked_shl(x.width() - 1).ok_or_else(|| super::super::too_wide("the padding"))?;
+        let steps = crate::ops::strides(shape);
+        let count: usize = shape.iter().product();
+        let at = |i: usize| {
+            let place: Vec<usize> = shape.iter().zip(&steps).map(|(n, step)| i / step % n).collect();
+            if touches(&place[..window.len()]) { code } else { 0 }
+        };
+        let data: Vec<i64> = (0..count).map(at).collect();
+        let op = Op::Const(Codes::new(x, data));
+        self.push(&format!("{name}/padding"), op, vec![], shape.to_vec(), plain(x)).map(Some)
+    }
+
+    /// The type of a value with its modes, which layouts hand on in hls4ml.
+    pub(super) fn hls4ml_type_of(&self, mut hw: HwId) -> Type {
+        while self.node(hw).op.moves_data() {
+            hw = self.node(hw).inputs[0];
+        }
+        self.node(hw).ty
     }
 }
 
