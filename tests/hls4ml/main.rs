@@ -94,8 +94,7 @@ fn load(dir: &Path, name: &str) -> Result<Case, String> {
     let text = std::fs::read(dir.join("config.json")).map_err(|e| format!("config.json: {e}"))?;
     let config: serde_json::Value = serde_json::from_slice(&text).map_err(|e| format!("config.json: {e}"))?;
     let (graph, _) = onnx::import(&dir.join("model.onnx")).map_err(|e| e.to_string())?;
-    let input = graph.inputs.first().map(|v| graph.value(*v).name.clone()).unwrap_or_default();
-    let translated = translate::options(&config, &input)?;
+    let translated = translate::options(&config, &graph)?;
     let graph = passes::normalise_with(graph, &translated.passes).map_err(|e| e.to_string())?;
     let program = lower::lower(&graph, &translated.lower).map_err(|e| e.to_string())?.program;
     let wishes = ScheduleOptions { io: translated.lower.io, ..ScheduleOptions::default() };

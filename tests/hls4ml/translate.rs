@@ -8,6 +8,7 @@ use hs_compiler::{
 };
 use hs_fixed::{Modes, Type, parse_type};
 use hs_hw::{Io, Strategy};
+use hs_ir::Graph;
 use serde_json::Value;
 
 /// What a case configures.
@@ -16,68 +17,26 @@ pub(crate) struct Translated {
     pub(crate) passes: PassOptions,
 }
 
-/// Translates the resolved types, strategies and tables; `input` is the ONNX name of the model's input.
-pub(crate) fn options(config: &Value, input: &str) -> Result<Translated, String> {
+/// Translates the resolved types, strategies and tables of the layers of `graph`, the model as imported.
+pub(crate) fn options(config: &Value, graph: &Graph) -> Result<Translated, String> {
     let stream = config["io_type"] == "io_stream";
+    let layers = config["layers"].as_array().ok_or("config.json has no layers")?;
     let mut nodes: BTreeMap<String, LayerOptions> = BTreeMap::new();
-    let mut unfused = BTreeSet::new();
-    for layer in config["layers"].as_array().ok_or("config.json has no layers")? {
-        let ty = |key: &str| ty(&layer["types"][key]);
-        let attributes = &layer["attributes"];
-        let owner = match layer["role"].as_str() {
-            Some("input") => input,
-            _ => match layer["onnx_nodes"].get(0).and_then(Value::as_str) {
-                Some(name) => name,
-                None => continue,
-            },
-        };
-        let options = nodes.entry(owner.to_owned()).or_default();
-        match layer["role"].as_str() {
-            Some("input") => options.result = ty("result_t")?,
-            Some("operator" | "quantiser scale") => {
-                let split = options.split_bias == Some(true);
-                options.weight = ty("weight_t")?.or(ty("scale_t")?);
-                if !split {
-                    options.bias = ty("bias_t")?;
-                }
-                options.accum = ty("accum_t")?;
-                let result = ty("result_t")?;
-                if split {
-                    options.unbiased = result
-                } else {
-                    options.result = result
-                }
-                options.table = ty("table_t")?;
-                options.param = ty("param_t")?;
-                options.exp_table = ty("exp_table_t")?;
-                options.inv_table = ty("inv_table_t")?;
-                options.inv_input = ty("inv_inp_t")?;
-                options.table_size = number(&attributes["table_size"]);
-                options.reuse = number(&attributes["reuse_factor"]);
-                options.softmax = match attributes["implementation"].as_str() {
-                    Some("stable") => Some(SoftmaxImplementation::Stable),
-                    Some("latency") => Some(SoftmaxImplementation::Latency),
-                    Some("legacy") => Some(SoftmaxImplementation::Legacy),
-                    Some("argmax") => Some(SoftmaxImplementation::Argmax),
-                    _ => None,
-                };
-                options.strategy = match attributes["strategy"].as_str() {
-                    Some("latency") => Some(Strategy::Latency),
-                    Some("resource") => Some(Strategy::Resource),
-                    _ => None,
-                };
-            }
-            Some("bias split off") => {
-                options.unbiased = options.result;
-                options.result = ty("result_t")?;
-                options.bias = ty("bias_t")?;
-                options.split_bias = Some(true);
-            }
-            _ => {}
+    let (mut unfused, mut split) = (BTreeSet::new(), BTreeSet::new());
+    for layer in layers {
+        let Some(name) = own_name(layer, graph) else { continue };
+        nodes.insert(name, layer_options(layer)?);
+        // A scaling that is a layer of its own was not folded into what is in front of it.
+        if !is_scaling(layer) {
+            continue;
         }
-        // A batch normalisation that is a layer of its own keeps what is in front of it apart.
-        if layer["class"] == "BatchNormalization" {
-            unfused.extend(producers(config, layer));
+        for before in layers.iter().filter(|l| feeds(l, layer)) {
+            let Some(name) = own_name(before, graph) else { continue };
+            if before["class"] == "Dense" {
+                split.insert(name);
+            } else {
+                unfused.insert(name);
+            }
         }
     }
     let precision = match config["default_precision"].as_str() {
@@ -91,21 +50,77 @@ pub(crate) fn options(config: &Value, input: &str) -> Result<Translated, String>
         nodes,
         ..LowerOptions::default()
     };
-    let passes = PassOptions { arithmetic: Arithmetic::Hls4ml, unfused, ..PassOptions::default() };
+    let passes = PassOptions { arithmetic: Arithmetic::Hls4ml, unfused, split, ..PassOptions::default() };
     Ok(Translated { lower, passes })
 }
 
-/// ONNX nodes of the layers that `layer` reads.
-fn producers(config: &Value, layer: &Value) -> Vec<String> {
+fn layer_options(layer: &Value) -> Result<LayerOptions, String> {
+    let ty = |key: &str| ty(&layer["types"][key]);
+    let attributes = &layer["attributes"];
+    if layer["role"] == "input" {
+        return Ok(LayerOptions { result: ty("result_t")?, ..LayerOptions::default() });
+    }
+    Ok(LayerOptions {
+        weight: ty("weight_t")?.or(ty("scale_t")?),
+        bias: ty("bias_t")?,
+        accum: ty("accum_t")?,
+        result: ty("result_t")?,
+        table: ty("table_t")?,
+        table_size: number(&attributes["table_size"]),
+        param: ty("param_t")?,
+        exp_table: ty("exp_table_t")?,
+        inv_table: ty("inv_table_t")?,
+        inv_input: ty("inv_inp_t")?,
+        softmax: match attributes["implementation"].as_str() {
+            Some("stable") => Some(SoftmaxImplementation::Stable),
+            Some("latency") => Some(SoftmaxImplementation::Latency),
+            Some("legacy") => Some(SoftmaxImplementation::Legacy),
+            Some("argmax") => Some(SoftmaxImplementation::Argmax),
+            _ => None,
+        },
+        strategy: match attributes["strategy"].as_str() {
+            Some("latency") => Some(Strategy::Latency),
+            Some("resource") => Some(Strategy::Resource),
+            _ => None,
+        },
+        reuse: number(&attributes["reuse_factor"]),
+        ..LayerOptions::default()
+    })
+}
+
+/// The name that our configuration has for a layer.
+fn own_name(layer: &Value, graph: &Graph) -> Option<String> {
+    let source = layer["onnx_nodes"].get(0).and_then(Value::as_str);
+    let node = |name: &str| graph.nodes.iter().find(|n| n.name == name);
+    match layer["role"].as_str()? {
+        "input" => graph.inputs.first().map(|v| graph.value(*v).name.clone()),
+        "operator" => source.map(str::to_owned),
+        "bias split off" => source.map(|s| match node(s) {
+            Some(n) if n.op == "Gemm" => format!("{s}/bias"),
+            _ => s.to_owned(),
+        }),
+        "quantiser scale" => {
+            let (name, part) = layer["name"].as_str()?.rsplit_once('_')?;
+            let quantiser = node(source.unwrap_or(name)).filter(|n| n.op.ends_with("Quant"))?;
+            let weights = quantiser.input(0).is_some_and(|v| graph.constant(v).is_some());
+            let reader = graph.nodes.iter().find(|n| n.inputs.contains(&quantiser.output(0)));
+            match reader.filter(|_| weights) {
+                Some(reader) => Some(format!("{}/{part}", reader.name)),
+                None => Some(format!("{}/{part}", quantiser.name)),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn is_scaling(layer: &Value) -> bool {
+    layer["class"] == "BatchNormalization" || layer["class"] == "ApplyAlpha"
+}
+
+/// Whether `layer` reads a result of `before`.
+fn feeds(before: &Value, layer: &Value) -> bool {
     let inputs: Vec<&Value> = layer["inputs"].as_array().into_iter().flatten().collect();
-    let reads =
-        |other: &&Value| other["outputs"].as_array().into_iter().flatten().any(|o| inputs.contains(&o));
-    let layers = config["layers"].as_array().into_iter().flatten();
-    layers
-        .filter(reads)
-        .flat_map(|l| l["onnx_nodes"].as_array().into_iter().flatten())
-        .filter_map(|n| n.as_str().map(str::to_owned))
-        .collect()
+    before["outputs"].as_array().into_iter().flatten().any(|o| inputs.contains(&o))
 }
 
 fn number(v: &Value) -> Option<usize> {

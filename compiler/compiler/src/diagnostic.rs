@@ -47,7 +47,7 @@ impl Diagnostic {
 
     /// The same message about a node of the graph.
     pub fn at_node(self, node: &hs_ir::Node) -> Self {
-        self.at(node.name.clone(), node.qualified_op())
+        self.at(node.name.clone(), crate::ops::model_op(node))
     }
 
     /// The same message with advice.

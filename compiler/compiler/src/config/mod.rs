@@ -64,7 +64,17 @@ impl Config {
 
     /// What the passes need.
     pub fn pass_options(&self) -> PassOptions {
-        PassOptions { arithmetic: self.arithmetic, unfused: self.unfused.clone(), apart: self.apart.clone() }
+        let lowering = self.lower_options();
+        let splits = |(name, op): &(&String, &String)| {
+            let layer = lowering.layer(name, &[(*name).clone()], op);
+            matches!(op.as_str(), "Gemm" | "MatMul") && layer.is_split()
+        };
+        PassOptions {
+            arithmetic: self.arithmetic,
+            unfused: self.unfused.clone(),
+            split: self.ops.iter().filter(splits).map(|(name, _)| name.clone()).collect(),
+            apart: self.apart.clone(),
+        }
     }
 
     /// What lowering needs; observed ranges are the caller's to add.

@@ -398,7 +398,7 @@ impl Reader<'_> {
     /// What single nodes are given keeps the passes from folding it away.
     fn pin(&mut self) {
         for (name, layer) in &self.config.nodes {
-            if layer.result.is_some() || layer.unbiased.is_some() || layer.split_bias == Some(true) {
+            if layer.result.is_some() {
                 self.config.unfused.insert(name.clone());
             }
             let product =

@@ -30,7 +30,7 @@ use serde::Serialize;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     ops::{self, Call},
-    passes::NormalGraph,
+    passes::{self, NormalGraph},
 };
 pub use layout::Val;
 pub use options::{Arithmetic, LayerOptions, LowerOptions, SoftmaxImplementation};
@@ -154,7 +154,7 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
         }
         lw.current = index;
         if let Err(e) = ops::lower(&mut lw, node) {
-            errors.push(named(e, &node.name, &node.qualified_op()));
+            errors.push(named(e, &node.name, &ops::model_op(node)));
         }
     }
     for (index, id) in graph.outputs.iter().enumerate() {
@@ -174,7 +174,10 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
             let d = Diagnostic::error(e.message)
                 .help("choose narrower types (--precision), or report this model as a bug");
             match e.node {
-                Some(n) => named(d, &n, "hardware"),
+                Some(n) => {
+                    let op = graph.nodes.iter().find(|node| stems_from(&n, &node.name)).map(ops::model_op);
+                    named(d, &n, op.as_deref().unwrap_or("hardware"))
+                }
                 None => d,
             }
         });
@@ -228,7 +231,10 @@ impl<'a> Lowerer<'a> {
     /// What the user says of the node being lowered.
     pub(crate) fn layer(&self) -> LayerOptions {
         let node = self.current();
-        self.options.layer(&node.name, &node.sources, &node.op)
+        match passes::bias_of(node) {
+            Some(of) => self.options.bias_layer(&node.name, of),
+            None => self.options.layer(&node.name, &node.sources, &node.op),
+        }
     }
 
     fn placed(&self) -> Vec<Placed> {
@@ -336,6 +342,11 @@ impl<'a> Lowerer<'a> {
         let node = self.node(id).name.clone();
         self.notes.push(LayerNote { node, rounding, saturation, table });
     }
+}
+
+/// Whether the hardware node `name` is the node `node` of the graph, or a part of it.
+fn stems_from(name: &str, node: &str) -> bool {
+    name.strip_prefix(node).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `d` about `node`, unless it already names one.

@@ -72,6 +72,11 @@ pub struct LayerOptions {
 }
 
 impl LayerOptions {
+    /// hls4ml arithmetic: whether the product has a type of its own, so that the bias is a layer of its own.
+    pub fn is_split(&self) -> bool {
+        self.split_bias == Some(true) || self.unbiased.is_some()
+    }
+
     /// What this says, and `weaker` where it says nothing.
     pub fn or(&self, weaker: &Self) -> Self {
         Self {
@@ -123,6 +128,17 @@ impl LowerOptions {
     /// for the model.
     pub fn layer(&self, name: &str, sources: &[String], op: &str) -> LayerOptions {
         self.by_name(name, sources).or(&self.by_type(sources, op)).or(&self.model)
+    }
+
+    /// What the user says of the bias of the node `of`, which is the layer `name` of its own.
+    pub fn bias_layer(&self, name: &str, of: &str) -> LayerOptions {
+        match self.nodes.get(name) {
+            Some(own) => own.or(&self.model),
+            None => {
+                let of = self.layer(of, &[of.to_owned()], "Dense");
+                LayerOptions { bias: of.bias, result: of.result, ..LayerOptions::default() }
+            }
+        }
     }
 
     /// What the user says of this very node. Of the nodes that it stands for, the first that says something counts.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use hs_ir::{DType, Node, Tensor};
+use hs_ir::{Attr, Attrs, DType, Node, Tensor};
 
 use crate::diagnostic::Diagnostic;
 use crate::lower::Lowerer;
@@ -55,6 +55,25 @@ pub(crate) use layout::{broadcast_indices, broadcast_shape, permuted_indices, st
 
 /// The domain of operators that only passes produce: `Affine` and `Dense`.
 pub const INTERNAL_DOMAIN: &str = "hypersonic";
+
+/// The attribute of an operator of passes that holds the operator type which the model has in its place.
+const MODEL_OP: &str = "model_op";
+
+/// The operator type of a node as the model's author knows it.
+pub fn model_op(node: &Node) -> String {
+    match node.attrs.get(MODEL_OP) {
+        Some(Attr::Str(op)) if node.domain == INTERNAL_DOMAIN => op.clone(),
+        _ => node.qualified_op(),
+    }
+}
+
+/// Makes `node` an operator of passes, without attributes but its [`model_op`].
+pub(crate) fn become_internal(node: &mut Node, op: &str) {
+    let model_op = model_op(node);
+    INTERNAL_DOMAIN.clone_into(&mut node.domain);
+    op.clone_into(&mut node.op);
+    node.attrs = Attrs::from_iter([(MODEL_OP, Attr::Str(model_op))]);
+}
 
 /// Domains under which QONNX operators are found: brevitas's old one, QONNX's and FINN's.
 pub const QONNX_DOMAINS: &[&str] = &["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];

@@ -1,12 +1,12 @@
 //! Turns batch normalisations and arithmetic with channel constants into `Affine`, and chains of them into one.
 
-use hs_ir::{Attr, Attrs, Graph, Node, Tensor, TensorData, Uses, ValueId};
+use hs_ir::{Attr, Graph, Node, Tensor, TensorData, Uses, ValueId};
 
 use super::{Constants, PassOptions, absorb, drop_marked};
 use crate::diagnostic::Diagnostics;
 use crate::ops::affine::Affine;
 use crate::ops::batch_norm::BatchNorm;
-use crate::ops::{Call, INTERNAL_DOMAIN, find};
+use crate::ops::{Call, INTERNAL_DOMAIN, become_internal, find};
 
 /// `x * scale + bias`: each `None` (1 or 0), a single element, or one for each index along the axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,8 +167,7 @@ fn write(graph: &mut Graph, index: usize, scaling: &Scaling, constants: &mut Con
 
 /// Makes `node` an `Affine` with the operands input, scale and bias.
 pub(super) fn become_affine(node: &mut Node, axis: Option<usize>, operands: [Option<ValueId>; 3]) {
-    INTERNAL_DOMAIN.clone_into(&mut node.domain);
-    "Affine".clone_into(&mut node.op);
-    node.attrs = Attrs::from_iter([("axis", Attr::Int(axis.unwrap_or(0) as i64))]);
+    become_internal(node, "Affine");
+    node.attrs.set("axis", Attr::Int(axis.unwrap_or(0) as i64));
     node.inputs = operands.to_vec();
 }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use hs_ir::{Attrs, Graph, Grid, Tensor, ValueId};
+use hs_ir::{Graph, Grid, Tensor, ValueId};
 
 use super::{Constants, PassOptions};
 use crate::diagnostic::Diagnostics;
 use crate::ops::gemm::Gemm;
-use crate::ops::{Call, INTERNAL_DOMAIN, broadcast_indices, permuted_indices};
+use crate::ops::{Call, become_internal, broadcast_indices, permuted_indices};
 
 /// Operands of the `Dense` that a node becomes: the weight value, what to do with it, and the bias.
 struct Plan {
@@ -87,9 +87,7 @@ fn apply(graph: &mut Graph, index: usize, plan: &Plan, constants: &mut Constants
         Some(constants.add(graph, &format!("{name}_bias"), Tensor::vec_f32(data), grid))
     });
     let node = &mut graph.nodes[index];
-    INTERNAL_DOMAIN.clone_into(&mut node.domain);
-    "Dense".clone_into(&mut node.op);
-    node.attrs = Attrs::new();
+    become_internal(node, "Dense");
     node.inputs = vec![Some(plan.x), Some(weight), bias];
 }
 

@@ -16,9 +16,9 @@ mod dense;
 mod fold;
 mod fuse;
 mod identity;
+mod hls4ml;
 mod padding;
 mod rescale;
-mod single;
 
 /// A rewrite of the whole graph that keeps what it computes.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +35,11 @@ pub struct PassOptions {
     /// Whose rules hold.
     pub arithmetic: Arithmetic,
     /// ONNX names of nodes whose result has a type of its own: nothing behind them is folded into them. Under hls4ml
-    /// arithmetic, of `Conv`, `Gemm` and `MatMul` nodes into which no batch normalisation is folded.
+    /// arithmetic also `NAME/scale` and `NAME/rescale`, of the scalings that a quantiser becomes.
     pub unfused: BTreeSet<String>,
+    /// hls4ml arithmetic: ONNX names of `Gemm` and `MatMul` nodes whose product has a type of its own, so that the bias is
+    /// a layer of its own. The result of that has one when `unfused` holds the name.
+    pub split: BTreeSet<String>,
     /// Native arithmetic: ONNX names of nodes whose scales have types of their own: they are folded into nothing.
     pub apart: BTreeSet<String>,
 }
@@ -79,9 +82,8 @@ pub const HLS4ML_PIPELINE: &[Pass] = &[
     Pass { name: "fold", run: fold::run },
     Pass { name: "identity", run: identity::run },
     Pass { name: "dense", run: dense::run },
-    // Both need Dense.
-    Pass { name: "rescale", run: rescale::run },
-    Pass { name: "single", run: single::run },
+    // Needs Dense; makes Affine.
+    Pass { name: "hls4ml", run: hls4ml::run },
     Pass { name: "padding", run: padding::run },
     Pass { name: "identity", run: identity::run },
     Pass { name: "dead", run: dead::run },
@@ -143,6 +145,14 @@ pub fn normalise_with(mut graph: Graph, options: &PassOptions) -> Result<NormalG
     graph.compact();
     Ok(NormalGraph(graph))
 }
+
+/// The node of the model whose bias is the layer `node` of its own.
+pub(crate) fn bias_of(node: &Node) -> Option<&str> {
+    node.name.strip_suffix(BIAS).filter(|_| node.sources == [node.name.as_str()])
+}
+
+/// Ends the name of the bias of a `Gemm` as a layer of its own.
+const BIAS: &str = "/bias";
 
 /// Adds constants under fresh names.
 struct Constants {

@@ -2,8 +2,8 @@
 //!
 //! `Quant` with a scale s and a zero point z that no fixed-point type has becomes x/s + z, a quantiser to plain integers,
 //! and (q - z)·s. Weights of `Conv` and `Dense` on such a grid become integers, with the scale (one a tensor, or one an
-//! output channel) and the bias in a scaling behind the layer. Under native arithmetic a scaling by one positive number also
-//! moves behind the layer that it feeds, so that the layer multiplies integers; what then meets is combined later.
+//! output channel) and the bias in a scaling behind the layer. A scaling by one positive number also moves behind the layer
+//! that it feeds, so that the layer multiplies integers; what then meets is combined later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,25 +12,22 @@ use hs_ir::{Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Uses, Value, Va
 
 use super::{Constants, PassOptions, affine};
 use crate::diagnostic::Diagnostics;
-use crate::lower::{Arithmetic, constants::grid_format};
+use crate::lower::constants::grid_format;
 use crate::ops::quant::Quant;
-use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS};
+use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS, model_op};
 
-pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagnostics> {
+pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let foreign = graph.values.iter().any(|v| v.grid.as_deref().is_some_and(|g| grid_format(g).is_err()))
         || (0..graph.nodes.len()).any(|i| quantiser(graph, &graph.nodes[i]).is_some());
     if !foreign {
         return Ok(());
     }
-    let native = options.arithmetic == Arithmetic::Native;
-    let mut state = State { names: Names::of_nodes(graph), constants: Constants::new(graph), native };
+    let mut state = State { names: Names::of_nodes(graph), constants: Constants::new(graph) };
     let nodes = std::mem::take(&mut graph.nodes);
     for node in nodes {
         state.step(graph, node);
     }
-    if native {
-        move_scales(graph, &mut state);
-    }
+    move_scales(graph, &mut state);
     // What could not become integers is rounded like any constant.
     for value in &mut graph.values {
         if value.grid.as_deref().is_some_and(|g| grid_format(g).is_err()) {
@@ -43,15 +40,13 @@ pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagno
 struct State {
     names: Names,
     constants: Constants,
-    /// Whether native arithmetic holds.
-    native: bool,
 }
 
 /// Ends the name of a layer over integers, whose scaling carries the model's name.
 const INTEGER: &str = "/integer";
 
 /// The quantiser that `node` is, when no fixed-point type has its grid.
-fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
+pub(super) fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
     if node.op != "Quant" || !QONNX_DOMAINS.contains(&node.domain.as_str()) {
         return None;
     }
@@ -60,7 +55,7 @@ fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
 }
 
 /// Plain integers of the same width.
-fn integers(grid: &Grid) -> Grid {
+pub(super) fn integers(grid: &Grid) -> Grid {
     Grid { scale: vec![1.0], axis: None, zero_point: 0.0, ..grid.clone() }
 }
 
@@ -96,7 +91,7 @@ impl State {
     fn scaling(
         &mut self,
         graph: &mut Graph,
-        name: String,
+        (name, op): (String, &str),
         (x, y): (ValueId, ValueId),
         (axis, scale, bias): (Option<usize>, Vec<f64>, Option<Vec<f64>>),
     ) {
@@ -106,7 +101,7 @@ impl State {
             sources: vec![name.clone()],
             name,
             domain: String::new(),
-            op: String::new(),
+            op: op.to_owned(),
             attrs: Attrs::new(),
             inputs: Vec::new(),
             outputs: vec![Some(y)],
@@ -123,7 +118,7 @@ impl State {
         let shift = |b: f64| (zero != 0.0).then(|| vec![b]);
         let down = grid.scale.iter().map(|s| 1.0 / s).collect();
         let name = self.names.fresh(&format!("{}/scale", node.name));
-        self.scaling(graph, name, (x, scaled), (grid.axis, down, shift(zero)));
+        self.scaling(graph, (name, "Quant"), (x, scaled), (grid.axis, down, shift(zero)));
         let behind = self.names.fresh(&format!("{}/rescale", node.name));
         for (slot, v) in [(1, 1.0), (2, 0.0)] {
             let name = format!("{}_integer{slot}", node.name);
@@ -133,7 +128,7 @@ impl State {
         graph.nodes.push(node);
         let up = grid.scale.clone();
         let back = (zero != 0.0).then(|| grid.scale.iter().map(|s| -zero * s).collect());
-        self.scaling(graph, behind, (integer, y), (grid.axis, up, back));
+        self.scaling(graph, (behind, "Quant"), (integer, y), (grid.axis, up, back));
     }
 
     /// A layer whose weights lie on a grid of one scale, or one an output channel, as integers and a scaling behind.
@@ -162,15 +157,15 @@ impl State {
         graph.nodes[at].inputs[1] = Some(new);
     }
 
-    /// Appends the layer `node` without its bias, and behind it a scaling with the bias. Under native arithmetic the scaling
-    /// takes over the layer's name, since it yields what the model calls the layer's result.
+    /// Appends the layer `node` without its bias, and behind it a scaling with the bias. The scaling takes over the layer's
+    /// name, since it yields what the model calls the layer's result.
     fn layer_and_scaling(&mut self, graph: &mut Graph, node: &mut Node, y: ValueId, scale: Vec<f64>) {
         let sum = self.value(graph, y, "unscaled");
         let bias = node.input(2).and_then(|b| graph.constant(b)).map(|t| t.to_f64());
         node.inputs.truncate(2);
         node.outputs = vec![Some(sum)];
         let axis = channel_axis(graph, node, y);
-        let swap = self.native && !node.name.ends_with(INTEGER);
+        let swap = !node.name.ends_with(INTEGER);
         let (name, mut sources) = if swap {
             let name = self.names.fresh(&format!("{}{INTEGER}", node.name));
             let model = std::mem::replace(&mut node.name, name.clone());
@@ -180,7 +175,7 @@ impl State {
             (name.clone(), vec![name])
         };
         graph.nodes.push(node.clone());
-        self.scaling(graph, name, (sum, y), (axis, scale, bias));
+        self.scaling(graph, (name, &model_op(node)), (sum, y), (axis, scale, bias));
         if let Some(last) = graph.nodes.last_mut() {
             last.sources.append(&mut sources);
             last.sources.dedup();

@@ -2,10 +2,10 @@
 
 mod bad_input;
 mod exports;
+mod hls4ml;
 mod layouts;
 mod lowering;
 mod operators;
 mod passes;
 mod quantisers;
-mod single;
 mod support;

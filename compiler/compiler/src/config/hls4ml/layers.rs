@@ -7,7 +7,7 @@ use std::{
 
 use hs_fixed::{Format, Modes, Type};
 use hs_hw::Strategy;
-use hs_ir::{Graph, Node, Uses, ValueId};
+use hs_ir::{Graph, Grid, Node, Uses, ValueId};
 
 use super::{
     names::{self, Names, Part},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     diagnostic::Diagnostic,
-    lower::{LayerOptions, SoftmaxImplementation},
+    lower::{LayerOptions, SoftmaxImplementation, constants::grid_format},
     passes::{self, NormalGraph},
 };
 
@@ -30,6 +30,16 @@ pub(super) struct Folded {
     pub(super) into: String,
     /// Why.
     pub(super) why: String,
+}
+
+/// A scaling: a batch normalisation, arithmetic with a constant, a bias, a scale of a quantiser.
+struct Scaling {
+    /// The name of our node.
+    own: String,
+    layer: Layer,
+    /// Whether its factor and its summand have types that can be stated.
+    scale: bool,
+    bias: bool,
 }
 
 /// Reads a configuration for each node of a graph.
@@ -47,6 +57,10 @@ pub(super) struct Resolver<'a> {
     pub(super) classes: BTreeSet<String>,
     /// Layers that hls4ml makes, and the ones that it makes them from.
     pub(super) made: BTreeMap<String, String>,
+    /// Scalings, some of which hls4ml merges or folds.
+    scalings: Vec<Scaling>,
+    /// Names of layers into which hls4ml folds, by the names of our nodes.
+    hosts: BTreeMap<String, String>,
     config: &'a mut Config,
     /// The graph with every shape known, once it is needed.
     shapes: OnceCell<Option<NormalGraph>>,
@@ -83,6 +97,8 @@ impl<'a> Resolver<'a> {
             known,
             classes: BTreeSet::new(),
             made: BTreeMap::new(),
+            scalings: Vec::new(),
+            hosts: BTreeMap::new(),
             config,
             shapes: OnceCell::new(),
         }
@@ -105,6 +121,29 @@ impl<'a> Resolver<'a> {
             if node.inputs.iter().flatten().any(|v| graph.constant(*v).is_none()) {
                 self.node(index, node);
             }
+        }
+        self.place();
+    }
+
+    /// Notes the types of the scalings that remain, and which are part of another layer.
+    fn place(&mut self) {
+        let normal = passes::normalise_with(self.graph.clone(), &self.config.pass_options()).ok();
+        let normal = normal.as_ref().map(NormalGraph::graph);
+        for scaling in std::mem::take(&mut self.scalings) {
+            let Scaling { own, layer, scale, bias } = scaling;
+            let remains = normal.is_none_or(|g| g.nodes.iter().any(|n| n.name == own));
+            if remains {
+                let result = self.store.precision(&layer, "result").ty;
+                let mut of = |var, asked: bool| asked.then(|| self.store.precision(&layer, var).ty).flatten();
+                let (weight, bias) = (of("scale", scale), of("bias", bias));
+                self.config.nodes.insert(own, LayerOptions { weight, bias, result, ..LayerOptions::default() });
+                continue;
+            }
+            let product = own.strip_suffix("/bias").unwrap_or(&own);
+            let host = normal
+                .and_then(|g| g.nodes.iter().find(|n| n.name == product || n.sources.contains(&own)))
+                .and_then(|n| self.hosts.get(&n.name).cloned());
+            self.fold(&layer, host);
         }
     }
 
@@ -167,15 +206,28 @@ impl<'a> Resolver<'a> {
                 let mut options = self.product(&layer);
                 options.bias = self.store.precision(&layer, "bias").ty;
                 options.result = result;
-                self.product_done(index, node, result, options);
+                if result.is_some() {
+                    self.config.unfused.insert(node.name.clone());
+                }
+                self.hosts.insert(node.name.clone(), layer.name);
+                self.weight_scale(node);
+                self.set(node, options);
             }
             "BatchNormalization" => {
                 let layer = self.layer(name, "BatchNormalization");
-                self.scale(node, &layer);
+                self.scaling(&node.name, layer, (true, true));
             }
             "Add" | "Sub" | "Mul" | "Div" if self.constant_operand(node) => {
                 let layer = self.made(name, "Merge", "bn", "ApplyAlpha");
-                self.scale(node, &layer);
+                let (sum, product) = (matches!(node.op.as_str(), "Add" | "Sub"), matches!(node.op.as_str(), "Mul" | "Div"));
+                self.scaling(&node.name, layer, (product, sum));
+            }
+            "Quant" if self.is_foreign(node) => {
+                for part in ["scale", "rescale"] {
+                    let layer = self.part_of_quantiser(name.clone(), part);
+                    self.scaling(&format!("{}/{part}", node.name), layer, (true, true));
+                }
+                self.known.insert(name);
             }
             "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" | "Mean" => self.plain(node, name, "Merge"),
             "Concat" => self.plain(node, name, "Concatenate"),
@@ -311,20 +363,42 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// A batch normalisation, or a constant added or multiplied.
-    fn scale(&mut self, node: &Node, layer: &Layer) {
-        if self.folded.contains_key(&layer.name) {
-            return;
+    /// A scaling, `own` in our graph; with whether its factor and its summand have types that can be stated.
+    fn scaling(&mut self, own: &str, layer: Layer, (scale, bias): (bool, bool)) {
+        if self.store.peek(&layer, "result").is_some() {
+            self.config.unfused.insert(own.to_owned());
         }
-        let mut options =
-            LayerOptions { result: self.store.precision(layer, "result").ty, ..LayerOptions::default() };
-        if !matches!(node.op.as_str(), "Add" | "Sub") {
-            options.weight = self.store.precision(layer, "scale").ty;
+        self.hosts.insert(own.to_owned(), layer.name.clone());
+        self.scalings.push(Scaling { own: own.to_owned(), layer, scale, bias });
+    }
+
+    /// The scaling that the weights' quantiser leaves behind the layer `node`.
+    fn weight_scale(&mut self, node: &Node) {
+        let quantiser = node.input(1).and_then(|w| self.uses.producer(w));
+        if let Some(at) = quantiser.filter(|at| self.is_foreign(&self.graph.nodes[*at]))
+            && let Some(name) = self.name(at, Part::Main)
+        {
+            let layer = self.part_of_quantiser(name, "rescale");
+            self.scaling(&format!("{}/rescale", node.name), layer, (true, true));
         }
-        if !matches!(node.op.as_str(), "Mul" | "Div") {
-            options.bias = self.store.precision(layer, "bias").ty;
-        }
-        self.set(node, options);
+    }
+
+    /// The layer `NAME_part` that hls4ml makes of a quantiser.
+    fn part_of_quantiser(&mut self, name: String, part: &str) -> Layer {
+        self.classes.insert("Quant".to_owned());
+        let mut layer = self.layer(format!("{name}_{part}"), "ApplyAlpha");
+        self.made.insert(layer.name.clone(), name.clone());
+        layer.base = Some((name, "Quant"));
+        layer
+    }
+
+    /// Whether a quantiser has a scale or zero point that no fixed-point type has.
+    fn is_foreign(&self, node: &Node) -> bool {
+        let values = |i| node.input(i).and_then(|v| self.graph.constant(v)).map(|t| t.to_f64());
+        let (Some(scale), Some(zero)) = (values(1), values(2)) else { return false };
+        let zero_point = zero.first().copied().unwrap_or(0.0);
+        let grid = Grid { scale, axis: None, zero_point, bits: 8, signed: true, narrow: false };
+        node.op == "Quant" && grid_format(&grid).is_err()
     }
 
     fn dense(&mut self, index: usize, node: &Node, name: String) {
@@ -333,36 +407,20 @@ impl<'a> Resolver<'a> {
         let result = self.store.precision(&layer, "result").ty;
         // Asked for even where the bias is a layer of its own.
         options.bias = self.store.precision(&layer, "bias").ty;
-        // The bias is the Gemm's own, or an Add that alone reads the product.
-        let add = if node.op == "Gemm" { node.input(2).and(Some(index)) } else { self.bias_behind(index) };
-        let bias = add.and_then(|at| {
-            let part = if at == index { Part::Bias } else { Part::Main };
+        options.result = result;
+        self.hosts.insert(node.name.clone(), layer.name);
+        self.weight_scale(node);
+        if node.op == "Gemm" && node.input(2).is_some() {
+            options.split_bias = Some(result.is_some());
             // Without a name of its own the bias is the layer's.
-            let name = self.name(at, part).or_else(|| self.name(at, Part::Main))?;
-            Some(self.made(name, "Merge", "bn", "ApplyAlpha"))
-        });
-        match (result, bias) {
-            (Some(result), Some(bias)) => {
-                options.unbiased = Some(result);
-                options.split_bias = Some(true);
-                options.bias = self.store.precision(&bias, "bias").ty;
-                options.result = self.store.precision(&bias, "result").ty;
+            if let Some(name) = self.name(index, Part::Bias).or_else(|| self.name(index, Part::Main)) {
+                let bias = self.made(name, "Merge", "bn", "ApplyAlpha");
+                self.scaling(&format!("{}/bias", node.name), bias, (false, true));
             }
-            (None, Some(bias)) => {
-                options.split_bias = Some(false);
-                self.fold(&bias, &layer);
-            }
-            (result, None) => options.result = result,
+        } else if result.is_some() {
+            self.config.unfused.insert(node.name.clone());
         }
-        self.product_done(add.unwrap_or(index), node, result, options);
-    }
-
-    /// The node that adds a constant to what node `index` computes, when nothing else reads that.
-    fn bias_behind(&self, index: usize) -> Option<usize> {
-        let y = self.graph.nodes[index].output(0)?;
-        let at = self.uses.sole_consumer(y)?;
-        let node = &self.graph.nodes[at];
-        (node.is("Add") && self.constant_operand(node)).then_some(at)
+        self.set(node, options);
     }
 
     /// Weight, accumulator, strategy and reuse of a product.
@@ -400,29 +458,14 @@ impl<'a> Resolver<'a> {
         LayerOptions { weight, accum, strategy: Some(strategy), reuse, ..LayerOptions::default() }
     }
 
-    /// Notes the options of a product; `last` is its bias's node, or it itself. Without a type of its own, a batch
-    /// normalisation behind it is folded in.
-    fn product_done(&mut self, last: usize, node: &Node, result: Option<Type>, options: LayerOptions) {
-        if result.is_some() {
-            self.config.unfused.insert(node.name.clone());
-        } else if node.input(1).is_some_and(|w| self.graph.constant(w).is_some())
-            && let Some(norm) = self.graph.nodes[last].output(0).and_then(|y| self.uses.sole_consumer(y))
-            && self.graph.nodes[norm].is("BatchNormalization")
-            && let Some(name) = self.name(norm, Part::Main)
-        {
-            let layer = Layer { base: None, name, class: String::new() };
-            let into = Layer { base: None, name: node.name.clone(), class: String::new() };
-            self.fold(&layer, &into);
-        }
-        self.set(node, options);
-    }
-
-    fn fold(&mut self, layer: &Layer, into: &Layer) {
-        let why = format!(
-            "hls4ml folds it into '{}', since the result type of that one is auto, and infers the type",
-            into.name
-        );
-        let into = into.base.as_ref().map_or(&into.name, |(name, _)| name).clone();
+    fn fold(&mut self, layer: &Layer, host: Option<String>) {
+        let why = match &host {
+            Some(host) => format!(
+                "hls4ml folds it into '{host}', since the result type of that one is auto, and infers the type"
+            ),
+            None => "hls4ml removes the layer, which does nothing".to_owned(),
+        };
+        let into = host.map_or_else(String::new, |h| self.made.get(&h).cloned().unwrap_or(h));
         for name in [Some(&layer.name), layer.base.as_ref().map(|(n, _)| n)].into_iter().flatten() {
             self.folded.insert(name.clone(), Folded { into: into.clone(), why: why.clone() });
         }

@@ -118,6 +118,15 @@ impl<'a> Store<'a> {
         Found { ty: None, of_model: true }
     }
 
+    /// The type `var` of a layer, of which it is not known yet whether hls4ml asks for it.
+    pub(super) fn peek(&mut self, layer: &Layer, var: &str) -> Option<Type> {
+        let (used, errors) = (self.used.clone(), self.errors.len());
+        let found = self.precision(layer, var).ty;
+        self.used = used;
+        self.errors.truncate(errors);
+        found
+    }
+
     fn ty(&mut self, (value, path): Entry<'a>) -> Option<Type> {
         self.used.insert(path.clone());
         let Some(text) = value.text() else {

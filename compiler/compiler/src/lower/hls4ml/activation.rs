@@ -1,7 +1,7 @@
 //! Activations: exact ones, and hls4ml's tables.
 
 use hs_fixed::{Format, Rounding, Type};
-use hs_hw::{Act, BinaryOp, Codes, Index, Lut, Op, ValueId as HwId};
+use hs_hw::{Act, BinaryOp, Codes, Index, Io, Lut, Op, ValueId as HwId};
 use hs_ir::ValueId;
 
 use super::{
@@ -84,7 +84,7 @@ impl Lowerer<'_> {
             Activation::Relu => Act::RELU,
             Activation::Leaky(alpha) => Act::Slope(param(alpha, layer.param)?),
             Activation::Slopes(slopes) => {
-                let ty = layer.param.map_or_else(|| self.hls4ml_default(), Ok)?;
+                let ty = layer.param.unwrap_or(self.hls4ml_type_of(input.hw));
                 Act::Slope(self.hls4ml_constants("slope", &self.spread(&slopes, input)?, ty)?)
             }
             Activation::Clip { .. } => {
@@ -126,7 +126,11 @@ impl Lowerer<'_> {
             let product = product.ok_or_else(|| super::super::too_wide("alpha × table"))?;
             (Codes::new(format, product), None)
         } else {
-            let lambda = Type::trn_wrap(false, 16, 1).map_err(|e| Diagnostic::error(e.to_string()))?;
+            // In streams hls4ml writes the constant in the input's own type.
+            let lambda = match self.options.io {
+                Some(Io::Stream) => self.hls4ml_type_of(input.hw),
+                _ => Type::trn_wrap(false, 16, 1).map_err(|e| Diagnostic::error(e.to_string()))?,
+            };
             (
                 Codes::new(table.format, data),
                 Some(entry(SELU_LAMBDA, lambda).map(|c| Codes::new(lambda.format, vec![c]))?),
@@ -169,7 +173,7 @@ impl Lowerer<'_> {
     ) -> Result<(), Diagnostic> {
         let layer = self.layer();
         let (ty, out) = self.hls4ml_activation_type(&layer, v)?;
-        let theta_ty = layer.param.map_or_else(|| self.hls4ml_default(), Ok)?;
+        let theta_ty = layer.param.unwrap_or(self.hls4ml_type_of(input.hw));
         let theta = entry(theta, theta_ty)?;
         let x = self.node(input.hw).format();
         // x > theta, both as integers of x's grid: the largest code that is not above.

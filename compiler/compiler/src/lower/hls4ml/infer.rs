@@ -1,6 +1,6 @@
 //! Types that hls4ml infers where its user writes `auto`.
 
-use hs_fixed::{Format, Type};
+use hs_fixed::{Format, Overflow, Rounding, Type};
 use hs_hw::BinaryOp;
 
 use super::super::too_wide;
@@ -69,13 +69,17 @@ fn union(a: &Parts, b: &Parts) -> Parts {
     Parts { signed: a.signed || b.signed, width: int + frac, int }
 }
 
-/// Result of a concatenation.
-pub(super) fn concat(inputs: &[Format]) -> Result<Type, Diagnostic> {
-    let mut all = parts(inputs[0]);
-    for f in &inputs[1..] {
-        all = union(&all, &parts(*f));
+/// Result of a concatenation: the first modes that are not the default ones.
+pub(super) fn concat(inputs: &[Type]) -> Result<Type, Diagnostic> {
+    let mut all = inputs[0];
+    for ty in inputs[1..].iter().filter(|ty| **ty != inputs[0]) {
+        let p = union(&parts(all.format), &parts(ty.format));
+        let format = wrap(p.signed, p.width, p.int)?.format;
+        let rounding = if all.rounding == Rounding::Trn { ty.rounding } else { all.rounding };
+        let overflow = if all.overflow == Overflow::WRAP { ty.overflow } else { all.overflow };
+        all = Type::new(format, rounding, overflow);
     }
-    wrap(all.signed, all.width, all.int)
+    Ok(all)
 }
 
 /// Accumulator of an average over `n` elements.
@@ -113,6 +117,10 @@ mod tests {
         assert_eq!(affine(s(16, 6), s(16, 6), s(16, 6)).unwrap().to_string(), "fixed<33,13,TRN,WRAP>");
         assert_eq!(binary(BinaryOp::Add, s(12, 5), s(10, 4)).unwrap().to_string(), "fixed<13,6,TRN,WRAP>");
         assert_eq!(binary(BinaryOp::Mul, s(12, 5), s(10, 4)).unwrap().to_string(), "fixed<22,9,TRN,WRAP>");
+        let (a, b) = ("fixed<9,3,RND,SAT>".parse().unwrap(), "ufixed<8,4>".parse().unwrap());
+        assert_eq!(concat(&[Type::trn_wrap(true, 8, 4).unwrap(), a]).unwrap().to_string(), "fixed<10,4,RND,SAT>");
+        assert_eq!(concat(&[a, a]).unwrap(), a);
+        assert_eq!(concat(&[b, a]).unwrap().to_string(), "fixed<11,5,RND,SAT>");
         assert_eq!(average(s(16, 6), 36).unwrap().to_string(), "fixed<28,12,TRN,WRAP>");
     }
 

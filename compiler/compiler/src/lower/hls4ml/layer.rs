@@ -3,7 +3,7 @@
 use hs_fixed::{Format, Interval, Overflow, Type};
 use hs_hw::{
     Accum, Act, Average, BinaryOp, Codes, Divide, Dot, Io, Op, Order, Pool, PoolKind, Strategy,
-    ValueId as HwId, range,
+    ValueId as HwId, Window, range,
 };
 use hs_ir::ValueId;
 
@@ -14,6 +14,7 @@ use super::{
         elementwise::FloatAffine,
         layout::{Val, channels_last},
         pool::FloatPool,
+        types::plain,
     },
     infer, one_bit,
 };
@@ -43,12 +44,12 @@ impl Lowerer<'_> {
         let bias_ty = self.hls4ml_constant_type(dot.bias_value, layer.bias)?;
         let weight = self.hls4ml_constants("weight", &dot.weight, weight_ty)?;
         let bias = dot.bias.as_ref().map(|b| self.hls4ml_constants("bias", b, bias_ty)).transpose()?;
-        let split = bias.is_some() && (layer.split_bias == Some(true) || layer.unbiased.is_some());
         let x = self.node(dot.input).format();
         let terms = weight.len() / outputs.max(1);
         let auto = || infer::dot(x, weight_ty.format, bias_ty.format, terms);
         let accum_ty = layer.accum.map_or_else(auto, Ok)?;
-        let given = if split { layer.unbiased.or(layer.result) } else { layer.result };
+        let given = if layer.is_split() { layer.unbiased.or(layer.result) } else { layer.result };
+        let (given, out) = self.hls4ml_result(given, v)?;
         let ty = given.map_or_else(auto, Ok)?;
         let order = order(&accum_ty, layer.strategy, layer.reuse, terms, outputs);
         let stepwise = Accum::Stepwise { product: Some(accum_ty), ty: accum_ty, order };
@@ -56,31 +57,16 @@ impl Lowerer<'_> {
             window: dot.window,
             groups: dot.groups,
             weight,
-            bias: bias.clone().filter(|_| !split),
+            bias,
             accum: stepwise,
             act: Act::None,
         };
         if let Some(exact) = exact_accum(&op, outputs, self.range(dot.input), accum_ty, x) {
             op.accum = exact;
         }
-        let warned = self.warn_sum(&op, outputs, self.range(dot.input), accum_ty, ty, v);
+        self.warn_sum(&op, outputs, self.range(dot.input), accum_ty, ty, v);
         let hw = self.push(dot.name, Op::Dot(op), vec![dot.input], dot.shape, ty)?;
-        let hw = match bias.filter(|_| split) {
-            None => hw,
-            Some(bias) => {
-                let from = self.node(hw).format();
-                let auto = || infer::affine(from, one_bit()?, bias_ty.format);
-                let ty = layer.result.map_or_else(auto, Ok)?;
-                let op = Op::Affine { scale: Codes::new(one_bit()?, vec![1]), bias, act: Act::None };
-                let shape = self.node(hw).shape.clone();
-                let hw = self.push(&format!("{}/bias", dot.name), op, vec![hw], shape, ty)?;
-                if !warned {
-                    self.warn_result(hw, v);
-                }
-                hw
-            }
-        };
-        self.bind(v, like(hw));
+        self.bind(out, like(hw));
         Ok(())
     }
 
@@ -93,24 +79,35 @@ impl Lowerer<'_> {
         v: ValueId,
     ) -> Result<(), Diagnostic> {
         let layer = self.layer();
-        let bias_ty = self.hls4ml_constant_type(constants.bias_value, layer.bias)?;
         let scale = match constants.scale {
             Some(t) => {
-                let ty = self.hls4ml_constant_type(constants.scale_value, layer.weight)?;
+                let ty = self.hls4ml_factor_type(constants.scale_value, layer.weight)?;
                 self.hls4ml_constants("scale", &self.spread(t, input)?, ty)?
             }
             None => Codes::new(one_bit()?, vec![1]),
         };
         let bias = match constants.bias {
-            Some(t) => self.hls4ml_constants("bias", &self.spread(t, input)?, bias_ty)?,
-            None => Codes::new(bias_ty.format, vec![0]),
+            Some(t) => {
+                let ty = self.hls4ml_constant_type(constants.bias_value, layer.bias)?;
+                self.hls4ml_constants("bias", &self.spread(t, input)?, ty)?
+            }
+            None => Codes::new(one_bit()?, vec![0]),
         };
         let x = self.node(input.hw).format();
         let auto = || infer::affine(x, scale.format, bias.format);
-        let ty = layer.result.map_or_else(auto, Ok)?;
+        let (given, out) = self.hls4ml_result(layer.result, v)?;
+        let ty = given.map_or_else(auto, Ok)?;
         let op = Op::Affine { scale, bias, act: Act::None };
         let like = input.clone();
-        self.hls4ml_push(name, op, vec![input.hw], ty, v, |hw| like.with(hw))
+        self.hls4ml_push(name, op, vec![input.hw], ty, out, |hw| like.with(hw))
+    }
+
+    /// Type of a scale: like that of any constant, but for the -1 of a difference, an integer of two bits.
+    fn hls4ml_factor_type(&self, v: Option<ValueId>, given: Option<Type>) -> Result<Type, Diagnostic> {
+        if v.and_then(|v| self.graph.constant(v)).is_some_and(|t| t.ints() == Some(&[-1])) {
+            return Type::trn_wrap(true, 2, 2).map_err(|e| Diagnostic::error(e.to_string()));
+        }
+        self.hls4ml_constant_type(v, given)
     }
 
     /// An elementwise op of two tensors.
@@ -150,8 +147,8 @@ impl Lowerer<'_> {
 
     /// Type of a concatenation.
     pub(crate) fn hls4ml_concat_type(&self, parts: &[HwId]) -> Result<Type, Diagnostic> {
-        let formats: Vec<Format> = parts.iter().map(|p| self.node(*p).format()).collect();
-        self.layer().result.map_or_else(|| infer::concat(&formats), Ok)
+        let types: Vec<Type> = parts.iter().map(|p| self.hls4ml_type_of(*p)).collect();
+        self.layer().result.map_or_else(|| infer::concat(&types), Ok)
     }
 
     /// A pool. In streams hls4ml casts to the accumulator's type first.
@@ -166,32 +163,100 @@ impl Lowerer<'_> {
         let stream = self.options.io == Some(Io::Stream);
         let order = channels_last(input.shape.len());
         let mut hw = self.demand(input, &order)?;
-        let x = self.node(hw).format();
+        let from = self.hls4ml_type_of(hw);
+        let x = from.format;
         let n: usize = pool.window.iter().map(|w| w.kernel).product();
+        // hls4ml infers nothing of a global pool.
+        let global = ["Global", "Reduce"].iter().any(|kind| self.current().op.starts_with(kind));
+        let default = if global { Some(self.hls4ml_default()?) } else { None };
+        let accum = layer.accum.or(default);
+        let ty = layer.result.or(default).unwrap_or(from);
         let shape: Vec<usize> = order.iter().map(|a| pool.shape[*a]).collect();
-        let kind = match pool.average {
-            None => {
-                if let Some(accum) = layer.accum.filter(|a| stream && a.format != x) {
-                    hw = self.hls4ml_cast(&format!("{name}/accum"), hw, accum)?;
+        let Some(include_pad) = pool.average else {
+            let accum = accum.filter(|a| a.format != x);
+            if let Some(accum) = accum.filter(|_| stream) {
+                hw = self.hls4ml_cast(&format!("{name}/accum"), hw, accum)?;
+            }
+            let padded = self.hls4ml_padding(name, x, &pool.window, hw, &shape)?;
+            let op = Op::Pool(Pool { kind: PoolKind::Max, window: pool.window });
+            // In parallel the largest is cast, in streams every element.
+            let after = if stream { None } else { accum };
+            let most = match (padded, after) {
+                (None, None) => self.push(name, op, vec![hw], shape, ty)?,
+                (padded, after) => {
+                    let plain = plain(self.node(hw).format());
+                    let mut id = self.push(&format!("{name}/max"), op, vec![hw], shape, plain)?;
+                    if let Some(padding) = padded {
+                        let op = Op::Binary { op: BinaryOp::Max, act: Act::None };
+                        let shape = self.node(id).shape.clone();
+                        id = self.push(&format!("{name}/padded"), op, vec![id, padding], shape, plain)?;
+                    }
+                    if let Some(accum) = after {
+                        id = self.hls4ml_cast(&format!("{name}/accum"), id, accum)?;
+                    }
+                    self.hls4ml_cast(name, id, ty)?
                 }
-                PoolKind::Max
-            }
-            Some(include_pad) => {
-                let ty = layer.accum.map_or_else(|| infer::average(x, n), Ok)?;
-                let global = shape[..shape.len() - 1].iter().all(|d| *d == 1)
-                    && (self.current().op.starts_with("Global") || self.current().op.starts_with("Reduce"));
-                let order = if !stream || global { Order::Sequential } else { Order::Tree };
-                let accum = Accum::Stepwise { product: None, ty, order };
-                PoolKind::Average(Average { include_pad, accum, divide: Divide::TowardZero })
-            }
+            };
+            self.bind(v, Val::plain(most, pool.shape, order));
+            return Ok(());
         };
-        let from = self.node(hw).format();
-        let ty =
-            layer.result.unwrap_or(super::super::types::plain(if pool.average.is_some() { x } else { from }));
+        if include_pad {
+            self.warn(
+                "hls4ml ignores count_include_pad: each mean is over the elements without the padding".to_owned(),
+                "set count_include_pad to 0 in the model; native arithmetic follows it".to_owned(),
+            );
+        }
+        let accum_ty = accum.map_or_else(|| infer::average(x, n), Ok)?;
+        let steps = if !stream || global { Order::Sequential } else { Order::Tree };
+        let accum = Accum::Stepwise { product: None, ty: accum_ty, order: steps };
+        let kind = PoolKind::Average(Average { include_pad: false, accum, divide: Divide::TowardZero });
         let op = Op::Pool(Pool { kind, window: pool.window });
         let id = self.push(name, op, vec![hw], shape, ty)?;
         self.bind(v, Val::plain(id, pool.shape, order));
         Ok(())
+    }
+
+    /// What hls4ml takes padding for in a maximum over unsigned values: a code of which only the highest bit is set, and
+    /// so no smallest one. The constant has 0 where a window holds no padding.
+    fn hls4ml_padding(
+        &mut self,
+        name: &str,
+        x: Format,
+        window: &[Window],
+        input: HwId,
+        shape: &[usize],
+    ) -> Result<Option<HwId>, Diagnostic> {
+        if x.is_signed() || window.iter().all(|w| w.pad_begin == 0 && w.pad_end == 0) {
+            return Ok(None);
+        }
+        self.warn(
+            format!("hls4ml takes the padding of unsigned values for {}", x.value(1i128 << (x.width() - 1))),
+            "give what is in front a signed result, or use native arithmetic, where padding never is the largest".to_owned(),
+        );
+        let sizes = self.node(input).shape.clone();
+        let touches = |place: &[usize]| {
+            place.iter().zip(window).zip(&sizes).any(|((at, w), size)| {
+                at * w.stride < w.pad_begin || at * w.stride + w.extent() > size + w.pad_begin
+            })
+        };
+        let code = 1i64.checked_shl(x.width() - 1).ok_or_else(|| super::super::too_wide("the padding"))?;
+        let steps = crate::ops::strides(shape);
+        let count: usize = shape.iter().product();
+        let at = |i: usize| {
+            let place: Vec<usize> = shape.iter().zip(&steps).map(|(n, step)| i / step % n).collect();
+            if touches(&place[..window.len()]) { code } else { 0 }
+        };
+        let data: Vec<i64> = (0..count).map(at).collect();
+        let op = Op::Const(Codes::new(x, data));
+        self.push(&format!("{name}/padding"), op, vec![], shape.to_vec(), plain(x)).map(Some)
+    }
+
+    /// The type of a value with its modes, which layouts hand on in hls4ml.
+    pub(super) fn hls4ml_type_of(&self, mut hw: HwId) -> Type {
+        while self.node(hw).op.moves_data() {
+            hw = self.node(hw).inputs[0];
+        }
+        self.node(hw).ty
     }
 }
 

@@ -63,12 +63,21 @@ impl Lowerer<'_> {
         layer: &LayerOptions,
         v: ValueId,
     ) -> Result<(Type, ValueId), Diagnostic> {
+        let (given, out) = self.hls4ml_result(layer.result, v)?;
+        Ok((given.map_or_else(|| self.hls4ml_default(), Ok)?, out))
+    }
+
+    /// Result type of a layer, where there is one: the user's, or that of the quantiser that alone reads it.
+    fn hls4ml_result(
+        &mut self,
+        given: Option<Type>,
+        v: ValueId,
+    ) -> Result<(Option<Type>, ValueId), Diagnostic> {
         // A quantiser behind a type of the user's is a second cast.
-        if let Some(ty) = layer.result {
-            return Ok((ty, v));
+        match given {
+            Some(ty) => Ok((Some(ty), v)),
+            None => self.quantiser_of(v),
         }
-        let (quantiser, out) = self.quantiser_of(v)?;
-        Ok((quantiser.map_or_else(|| self.hls4ml_default(), Ok)?, out))
     }
 
     /// Pushes `op` with the result `ty` and binds it to `v`.

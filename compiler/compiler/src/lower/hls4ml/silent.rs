@@ -17,7 +17,7 @@ const WIDE_CELL: f64 = 1.0;
 const LOGIT_INT: i32 = 6;
 
 impl Lowerer<'_> {
-    fn warn(&mut self, message: String, help: String) {
+    pub(super) fn warn(&mut self, message: String, help: String) {
         let d = Diagnostic::warning(message).at_node(self.current()).help(help);
         self.warnings.push(d);
     }
