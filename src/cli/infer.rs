@@ -63,7 +63,7 @@ async fn infer(args: &Args, context: &Context) -> Result<Report, Failure> {
     let Some(url) = args.at.as_ref().or(args.url.as_ref()) else {
         return Err(Failure::usage("no URL"));
     };
-    let remote = Remote::open(url.clone(), &args.server).await?;
+    let remote = Remote::open(url, &args.server).await?;
     let (model, version) = (args.server.model.as_str(), args.server.version.as_deref());
     let wanted = wanted(&args.output, &remote.metadata.outputs)?;
     let destination = Destination::new(&args.output, &wanted)?;
@@ -138,11 +138,11 @@ fn inputs<'a>(args: &Args, remote: &'a Remote) -> Result<Vec<(&'a str, Buffer)>,
     for (info, tensor) in infos.iter().zip(&tensors) {
         remote.check_shape(info, tensor.shape())?;
     }
-    if let (Some(_), [first, rest @ ..]) = (remote.max_batch, tensors.as_slice()) {
-        if let Some(at) = rest.iter().position(|t| t.rows() != first.rows()) {
-            let (a, b) = (first.rows(), rest[at].rows());
-            return Err(Failure::input(format!("input '{}' has {a} rows, but '{}' has {b}", names[0], names[at + 1])));
-        }
+    if let (Some(_), [first, rest @ ..]) = (remote.max_batch, tensors.as_slice())
+        && let Some(at) = rest.iter().position(|t| t.rows() != first.rows())
+    {
+        let (a, b) = (first.rows(), rest[at].rows());
+        return Err(Failure::input(format!("input '{}' has {a} rows, but '{}' has {b}", names[0], names[at + 1])));
     }
     let conversion = if args.cast { Conversion::Rounding } else { Conversion::Exact };
     infos

@@ -45,7 +45,7 @@ macro_rules! verbs {
 
         #[derive(Debug, Subcommand)]
         enum Verb {
-            $($variant($module::Args),)*
+            $($variant(Box<$module::Args>),)*
         }
 
         impl Verb {
@@ -54,7 +54,7 @@ macro_rules! verbs {
             }
 
             fn run(self, context: &Context) -> Result<Report, Failure> {
-                match self { $(Self::$variant(args) => $module::run(args, context),)* }
+                match self { $(Self::$variant(args) => $module::run(*args, context),)* }
             }
         }
     };

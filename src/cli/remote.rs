@@ -45,7 +45,6 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
 
 /// A server with the model of the command line.
 pub(crate) struct Remote {
-    pub(crate) url: Url,
     pub(crate) options: Options,
     pub(crate) client: Client,
     pub(crate) metadata: Metadata,
@@ -55,7 +54,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// Connects and asks for the model.
-    pub(crate) async fn open(url: Url, args: &ServerArgs) -> Result<Self, Failure> {
+    pub(crate) async fn open(url: &Url, args: &ServerArgs) -> Result<Self, Failure> {
         let token = args.token_file.as_deref().map(|path| {
             let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
             let token = text.lines().next().unwrap_or("").trim();
@@ -72,7 +71,7 @@ impl Remote {
             token: token.transpose()?,
             timeout: Some(Duration::from_secs_f64(args.timeout)),
         };
-        let client = Client::connect(&url, &options).await?;
+        let client = Client::connect(url, &options).await?;
         let version = args.version.as_deref();
         let metadata = client.metadata(&args.model, version).await?;
         let max_batch = match client.max_batch_size(&args.model, version).await {
@@ -87,7 +86,7 @@ impl Remote {
                 args.model
             )));
         }
-        Ok(Self { url, options, client, metadata, max_batch })
+        Ok(Self { options, client, metadata, max_batch })
     }
 
     /// Refuses a shape that an input does not take. `shape`: with the batch axis, where the model has one.

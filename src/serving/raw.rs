@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hs_runtime::{Buffer, Data, Datatype, Executable, RunError, Tensor, TensorInfo, codes::Layout};
+use hs_runtime::{
+    Buffer, Data, Datatype, Executable, RunError, Tensor, TensorInfo, check_inputs, codes::Layout,
+};
 
 /// Takes and gives codes, in the smallest integers that hold each tensor's.
 pub(super) struct Codes {
@@ -96,13 +98,7 @@ impl Executable for Codes {
     }
 
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
-        for (info, buffer) in self.inputs.iter().zip(inputs).filter(|(i, b)| i.datatype != b.datatype()) {
-            return Err(RunError::Datatype {
-                input: info.name.clone(),
-                found: buffer.datatype(),
-                expected: info.datatype.name(),
-            });
-        }
+        check_inputs(&self.inputs, inputs)?;
         let tensors: Vec<Tensor> = inputs.iter().filter_map(Buffer::to_tensor).collect();
         Ok(self.run(&tensors)?.into_iter().map(Buffer::from).collect())
     }

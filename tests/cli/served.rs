@@ -53,7 +53,8 @@ impl Server {
         for service in ["http", "grpc", "metrics"] {
             command.args([format!("--{service}-port=0"), format!("--{service}-address=127.0.0.1")]);
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = child.stderr.take().unwrap();
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
@@ -67,7 +68,13 @@ impl Server {
         while http.is_none() || grpc.is_none() {
             let line = told.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|e| panic!("{e}\n{seen}"));
             let address = |service: &str| {
-                Some(line.split_once(&format!("Started {service} at "))?.1.split_whitespace().next()?.to_owned())
+                Some(
+                    line.split_once(&format!("Started {service} at "))?
+                        .1
+                        .split_whitespace()
+                        .next()?
+                        .to_owned(),
+                )
             };
             http = http.or(address("HTTPService"));
             grpc = grpc.or(address("GRPCInferenceService"));
@@ -108,14 +115,37 @@ fn rows_are_spread_over_requests_and_joined() {
     let x = rows(20, 4);
     npy::save(server.path().join("X.npy"), &x).unwrap();
     for url in server.urls() {
-        let run = run!(server.path(), "infer", url, "--model", "jets", "--input", "X.npy", "--output", "Y.npy", "--json");
+        let run = run!(
+            server.path(),
+            "infer",
+            url,
+            "--model",
+            "jets",
+            "--input",
+            "X.npy",
+            "--output",
+            "Y.npy",
+            "--json"
+        );
         let json = run.ok().json();
         assert_eq!((&json["rows"], &json["requests"]), (&json!(20), &json!(3)), "{json}");
         assert_eq!(load(server.path().join("Y.npy")), x);
         fs::remove_file(server.path().join("Y.npy")).unwrap();
         let run = run!(
-            server.path(), "infer", "--url", url, "--model", "jets", "--version", "1", "--batch", "3", "--input",
-            "X=X.npy", "--output", "Y=Y.npy",
+            server.path(),
+            "infer",
+            "--url",
+            url,
+            "--model",
+            "jets",
+            "--version",
+            "1",
+            "--batch",
+            "3",
+            "--input",
+            "X=X.npy",
+            "--output",
+            "Y=Y.npy",
         );
         let text = run.ok().stdout;
         assert!(text.starts_with("20 rows in ") && text.contains("7 requests: Y.npy"), "{text}");
@@ -126,7 +156,10 @@ fn rows_are_spread_over_requests_and_joined() {
 #[test]
 fn several_tensors_of_several_types() {
     let pair = [("A", "C", "INT16", "2"), ("B", "D", "FP16", "-1")];
-    let server = Server::identities(&[identity("pair", 0, &pair), identity("words", 0, &[("W", "S", "STRING", "-1")])]);
+    let server = Server::identities(&[
+        identity("pair", 0, &pair),
+        identity("words", 0, &[("W", "S", "STRING", "-1")]),
+    ]);
     let at = |name: &str| server.path().join(name);
     let a = Tensor::of([2], vec![-3i16, 300]).unwrap();
     let b = Tensor::of([3], vec![0.5f64, 2.0, -1.0]).unwrap();
@@ -141,9 +174,14 @@ fn several_tensors_of_several_types() {
         run!(server.path(), "infer", url, "--model", "pair", "--input", "in.npz", "--output", "D=D.npy").ok();
         assert_eq!(load(at("D.npy")), out[1].1);
         fs::remove_file(at("D.npy")).unwrap();
-        let words = run!(server.path(), "infer", url, "--model", "words", "--input", "in.npz", "--output", "S.npy");
+        let words =
+            run!(server.path(), "infer", url, "--model", "words", "--input", "in.npz", "--output", "S.npy");
         assert_eq!(words.code, 3);
-        assert!(words.stderr.contains("output 'S' has BYTES, which no .npy of numbers holds"), "{}", words.stderr);
+        assert!(
+            words.stderr.contains("output 'S' has BYTES, which no .npy of numbers holds"),
+            "{}",
+            words.stderr
+        );
     }
 }
 
@@ -163,8 +201,10 @@ fn a_served_package_gives_the_emulators_bits() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_it_is_sent() {
-    let server =
-        Server::identities(&[identity("jets", 8, &[("X", "Y", "FP32", "4")]), identity("one", 0, &[("X", "Y", "INT8", "4")])]);
+    let server = Server::identities(&[
+        identity("jets", 8, &[("X", "Y", "FP32", "4")]),
+        identity("one", 0, &[("X", "Y", "INT8", "4")]),
+    ]);
     let at = |name: &str| server.path().join(name);
     npy::save(at("X.npy"), &rows(20, 4)).unwrap();
     npy::save(at("wide.npy"), &rows(20, 5)).unwrap();
@@ -177,10 +217,18 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
         for (args, code, part) in [
             (vec!["--model", "nobody", "--input", "X.npy"], 3, "'nobody'"),
             (vec!["--model", "jets", "--version", "7", "--input", "X.npy"], 3, "version 7"),
-            (vec!["--model", "jets", "--input", "wide.npy"], 3, "input 'X' of model 'jets' has shape [-1, 4], but [20, 5] is given"),
+            (
+                vec!["--model", "jets", "--input", "wide.npy"],
+                3,
+                "input 'X' of model 'jets' has shape [-1, 4], but [20, 5] is given",
+            ),
             (vec!["--model", "jets", "--input", "row.npy"], 3, "one row has shape [1, 4]"),
             (vec!["--model", "jets", "--input", "none.npy"], 3, "no rows"),
-            (vec!["--model", "jets", "--input", "fine.npy"], 3, "element 0 is 0.1, which is no FP32\n  help: --cast"),
+            (
+                vec!["--model", "jets", "--input", "fine.npy"],
+                3,
+                "element 0 is 0.1, which is no FP32\n  help: --cast",
+            ),
             (vec!["--model", "one", "--input", "big.npy"], 3, "element 3 is 300, which is no INT8"),
             (vec!["--model", "jets", "--input", "X.npy", "--batch", "9"], 2, "takes 8 rows at most"),
             (vec!["--model", "one", "--input", "big.npy", "--cast", "--batch", "1"], 3, "which is no INT8"),
@@ -193,7 +241,19 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
             assert_eq!(run.stderr.matches("error:").count(), 1, "{}", run.stderr);
         }
         assert_eq!(listing(server.path()), before);
-        run!(server.path(), "infer", url, "--model", "jets", "--input", "fine.npy", "--output", "Y.npy", "--cast").ok();
+        run!(
+            server.path(),
+            "infer",
+            url,
+            "--model",
+            "jets",
+            "--input",
+            "fine.npy",
+            "--output",
+            "Y.npy",
+            "--cast"
+        )
+        .ok();
         assert_eq!(load(at("Y.npy")), Tensor::of([1, 4], vec![0.1f32; 4]).unwrap());
         fs::remove_file(at("Y.npy")).unwrap();
     }
@@ -277,7 +337,19 @@ fn certificates_and_tokens() {
             assert!(run.stderr.contains(part), "{url} {more}: {}", run.stderr);
         }
         let plain = url.replace("s://", "://");
-        let run = run!(dir.path(), "infer", plain, "--model", "jets", "--input", "X.npy", "--output", "Y.npy", "--ca", "ca.pem");
+        let run = run!(
+            dir.path(),
+            "infer",
+            plain,
+            "--model",
+            "jets",
+            "--input",
+            "X.npy",
+            "--output",
+            "Y.npy",
+            "--ca",
+            "ca.pem"
+        );
         assert_eq!(run.code, 2);
         assert!(run.stderr.contains("s://"), "{}", run.stderr);
     }
@@ -285,15 +357,20 @@ fn certificates_and_tokens() {
 
 #[test]
 fn a_bench_measures_loops_of_both_kinds() {
-    let models = [identity("jets", 8, &[("X", "Y", "FP32", "4")]), identity("any", 0, &[("A", "B", "INT64", "-1, 3")])];
+    let models = [
+        identity("jets", 8, &[("X", "Y", "FP32", "4")]),
+        identity("any", 0, &[("A", "B", "INT64", "-1, 3")]),
+    ];
     let server = Server::identities(&models);
     let quick = ["--duration", "0.3", "--warmup", "0.05", "--json"];
     for url in server.urls() {
         let bench = |more: &[&str]| {
-            let run = crate::hypersonic(server.path(), &[&["bench", "--url", url], &quick[..], more].concat());
+            let run =
+                crate::hypersonic(server.path(), &[&["bench", "--url", url], &quick[..], more].concat());
             (run.code, run.json())
         };
-        let (code, json) = bench(&["--model", "jets", "--concurrency", "1,3", "--batch", "8", "--svg", "l.svg"]);
+        let (code, json) =
+            bench(&["--model", "jets", "--concurrency", "1,3", "--batch", "8", "--svg", "l.svg"]);
         assert_eq!((code, &json["batch"]), (0, &json!(8)), "{json}");
         let levels = json["levels"].as_array().unwrap();
         assert_eq!(levels.iter().map(|l| l["clients"].clone()).collect::<Vec<_>>(), [json!(1), json!(3)]);
@@ -303,14 +380,24 @@ fn a_bench_measures_loops_of_both_kinds() {
             assert!(requests > 0 && requests <= sent, "{level}");
             assert_eq!(level["requests_per_second"], json!(requests as f64 / 0.3));
             let latency = |q: &str| level["latency_seconds"][q].as_f64().unwrap();
-            assert!(latency("p50") > 0.0 && latency("p50") <= latency("p99") && latency("p99") <= latency("max"));
+            assert!(
+                latency("p50") > 0.0 && latency("p50") <= latency("p99") && latency("p99") <= latency("max")
+            );
         }
         let svg = fs::read_to_string(server.path().join("l.svg")).unwrap();
-        assert!(svg.starts_with("<svg ") && svg.matches("<path").count() > 5 && svg.contains("jets"), "{svg}");
+        assert!(
+            svg.starts_with("<svg ") && svg.matches("<path").count() > 5 && svg.contains("jets"),
+            "{svg}"
+        );
 
-        let (code, json) = bench(&["--model", "any", "--shape", "A:5,3", "--rate", "50", "--arrival", "constant"]);
+        let (code, json) =
+            bench(&["--model", "any", "--shape", "A:5,3", "--rate", "50", "--arrival", "constant"]);
         let level = &json["levels"][0];
-        assert_eq!((code, &json["batch"], &level["rate"], &level["requests"]), (0, &json!(null), &json!(50.0), &json!(15)), "{json}");
+        assert_eq!(
+            (code, &json["batch"], &level["rate"], &level["requests"]),
+            (0, &json!(null), &json!(50.0), &json!(15)),
+            "{json}"
+        );
         assert!(level["lateness_seconds"]["max"].as_f64().unwrap() > 0.0);
 
         for (more, code, part) in [
@@ -331,8 +418,20 @@ fn a_bench_measures_loops_of_both_kinds() {
     }
     npy::save(server.path().join("X.npy"), &rows(20, 4)).unwrap();
     let text = run!(
-        server.path(), "bench", "--url", server.grpc, "--model", "jets", "--input", "X.npy", "--batch", "4",
-        "--duration", "0.2", "--warmup", "0.05",
+        server.path(),
+        "bench",
+        "--url",
+        server.grpc,
+        "--model",
+        "jets",
+        "--input",
+        "X.npy",
+        "--batch",
+        "4",
+        "--duration",
+        "0.2",
+        "--warmup",
+        "0.05",
     );
     let text = text.ok().stdout;
     assert!(text.contains("clients  requests/s  rows/s  mean ms  p50 ms"), "{text}");

@@ -20,7 +20,9 @@ use std::{
     time::Duration,
 };
 
-use hs_runtime::{Availability, Backend, Buffer, Executable, LoadError, Model, RunError, Tensor, TensorInfo};
+use hs_runtime::{
+    Availability, Backend, Buffer, Executable, LoadError, Model, RunError, Tensor, TensorInfo, check_inputs,
+};
 
 /// Name of the backend.
 const NAME: &str = "identity";
@@ -117,7 +119,7 @@ impl Copier {
             std::thread::sleep(self.delay);
         }
         let Some(fault) = self.fault else { return Ok(()) };
-        if (self.calls.fetch_add(1, Ordering::Relaxed) + 1) % self.every != 0 {
+        if !(self.calls.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.every) {
             return Ok(());
         }
         match fault {
@@ -152,14 +154,8 @@ impl Executable for Copier {
     }
 
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
+        check_inputs(&self.inputs, inputs)?;
         self.check(inputs.len())?;
-        for (info, buffer) in self.inputs.iter().zip(inputs).filter(|(i, b)| i.datatype != b.datatype()) {
-            return Err(RunError::Datatype {
-                input: info.name.clone(),
-                found: buffer.datatype(),
-                expected: info.datatype.name(),
-            });
-        }
         Ok(inputs.to_vec())
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Condvar, Mutex, PoisonError},
 };
 
-use hs_runtime::{Buffer, Device, Executable, Model, RunError, Tensor, TensorInfo};
+use hs_runtime::{Buffer, Device, Executable, Model, RunError, Tensor, TensorInfo, check_inputs};
 use ort::{
     ep::{CUDA, ExecutionProvider},
     session::{
@@ -109,18 +109,8 @@ impl Pool {
     }
 
     fn check(&self, inputs: &[Buffer]) -> Result<(), RunError> {
-        if inputs.len() != self.inputs.len() {
-            let expected = self.inputs.iter().map(|i| i.name.clone()).collect();
-            return Err(RunError::Inputs { expected, found: inputs.len() });
-        }
+        check_inputs(&self.inputs, inputs)?;
         for (info, buffer) in self.inputs.iter().zip(inputs) {
-            if buffer.datatype() != info.datatype {
-                return Err(RunError::Datatype {
-                    input: info.name.clone(),
-                    found: buffer.datatype(),
-                    expected: info.datatype.name(),
-                });
-            }
             let shape = buffer.shape().get(usize::from(self.batched)..).unwrap_or_default();
             let rank = info.shape.len() + usize::from(self.batched);
             let fits = |(want, found): (&Option<usize>, &usize)| want.is_none_or(|w| w == *found);

@@ -93,7 +93,10 @@ fn scalars_and_fixed_batches_run_as_they_are() {
     let Some(scalar) = load(&unary("Neg", FLOAT, &[]), &[]) else { return };
     assert_eq!(scalar.unwrap().run_buffers(&[buffer([], vec![2.0])]).unwrap(), [buffer([], vec![-2.0])]);
     let fixed = load(&unary("Neg", FLOAT, &[Size(2), Size(1)]), &[]).unwrap().unwrap();
-    assert_eq!(fixed.run_buffers(&[buffer([2, 1], vec![1.0, 2.0])]).unwrap(), [buffer([2, 1], vec![-1.0, -2.0])]);
+    assert_eq!(
+        fixed.run_buffers(&[buffer([2, 1], vec![1.0, 2.0])]).unwrap(),
+        [buffer([2, 1], vec![-1.0, -2.0])]
+    );
     assert!(matches!(fixed.run_buffers(&[buffer([1, 1], vec![1.0])]), Err(RunError::Shape { .. })));
     assert_eq!(fixed.run(&[Tensor::of([2, 1], vec![1f32, 2.0]).unwrap()]).unwrap().len(), 1);
 }
@@ -170,7 +173,10 @@ fn calls_run_at_the_same_time() {
                     let rows = 1 + (t + i) % 5;
                     let x: Vec<f32> = (0..rows * 64).map(|v| (v * (t + 1) + i) as f32).collect();
                     let y: Vec<f32> = x.iter().map(|v| -v).collect();
-                    assert_eq!(loaded.run_buffers(&[buffer([rows, 64], x)]).unwrap(), [buffer([rows, 64], y)]);
+                    assert_eq!(
+                        loaded.run_buffers(&[buffer([rows, 64], x)]).unwrap(),
+                        [buffer([rows, 64], y)]
+                    );
                 }
             });
         }
@@ -184,7 +190,8 @@ fn what_cannot_be_served_says_why() {
     let e = loaded.err().unwrap().to_string();
     assert!(e.contains("'x'") && e.contains("strings"), "{e}");
     for key in ["instances", "intra_op_thread_count", "inter_op_thread_count"] {
-        let e = load(&unary("Neg", FLOAT, &[Name("N")]), &[(key, "many")]).unwrap().err().unwrap().to_string();
+        let e =
+            load(&unary("Neg", FLOAT, &[Name("N")]), &[(key, "many")]).unwrap().err().unwrap().to_string();
         assert!(e.contains(&format!("{key} is 'many'")), "{e}");
     }
     let e = load(b"not a model", &[]).unwrap().err().unwrap().to_string();

@@ -17,6 +17,22 @@ pub struct TensorInfo {
     pub shape: Vec<Option<usize>>,
 }
 
+/// Refuses tensors whose number or types are not those of `infos`. Shapes are not looked at.
+pub fn check_inputs(infos: &[TensorInfo], found: &[Buffer]) -> Result<(), RunError> {
+    if found.len() != infos.len() {
+        let expected = infos.iter().map(|i| i.name.clone()).collect();
+        return Err(RunError::Inputs { expected, found: found.len() });
+    }
+    match infos.iter().zip(found).find(|(i, b)| i.datatype != b.datatype()) {
+        Some((info, buffer)) => Err(RunError::Datatype {
+            input: info.name.clone(),
+            found: buffer.datatype(),
+            expected: info.datatype.name(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// A loaded model.
 pub trait Executable: Send + Sync {
     /// Name of the model.
@@ -42,14 +58,15 @@ pub trait Executable: Send + Sync {
     /// As [`run`](Self::run), on tensors as they travel, each of the type that [`inputs`](Self::inputs) names.
     /// Executables that can work in place do so; the others copy.
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
-        let tensor = |(i, b): (usize, &Buffer)| {
-            b.to_tensor().ok_or_else(|| RunError::Datatype {
-                input: self.inputs().get(i).map(|t| t.name.clone()).unwrap_or_default(),
-                found: b.datatype(),
-                expected: self.inputs().get(i).map_or("nothing", |t| t.datatype.name()),
+        check_inputs(self.inputs(), inputs)?;
+        let tensor = |(info, buffer): (&TensorInfo, &Buffer)| {
+            buffer.to_tensor().ok_or_else(|| RunError::Datatype {
+                input: info.name.clone(),
+                found: buffer.datatype(),
+                expected: "a type of numbers",
             })
         };
-        let tensors = inputs.iter().enumerate().map(tensor).collect::<Result<Vec<_>, _>>()?;
+        let tensors = self.inputs().iter().zip(inputs).map(tensor).collect::<Result<Vec<_>, _>>()?;
         Ok(self.run(&tensors)?.into_iter().map(Buffer::from).collect())
     }
 

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::{Buffer, Data, Datatype, Dtype, Element, Tensor};
+use crate::{Buffer, Data, Datatype, Element, Tensor};
 
 /// What to do with a number that the other type has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

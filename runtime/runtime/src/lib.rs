@@ -19,7 +19,7 @@ pub mod npz;
 mod quantize;
 mod tensor;
 
-pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo};
+pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo, check_inputs};
 pub use buffer::{Buffer, BufferError, Datatype, byte_strings};
 pub use error::{LoadError, RunError};
 pub use tensor::{Data, Dtype, Element, Tensor, TensorError};

@@ -1,5 +1,7 @@
 //! Many connections that do nothing: a test on its own, as it measures the memory of its process.
 
+#![allow(clippy::print_stdout, reason = "two processes talk, and a measurement is printed")]
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},

@@ -19,7 +19,7 @@ pub(super) fn measure(args: &Args, context: &Context) -> Result<Bench, Failure> 
     let (url, server) = (&args.url, &args.server);
     let version = server.version.as_deref();
     let (remote, requests) = block_on(async {
-        let remote = Remote::open(url.clone(), server).await?;
+        let remote = Remote::open(url, server).await?;
         let requests = data::requests(&args.data, &remote)?;
         let prepare = |inputs: &Vec<_>| remote.client.prepare(&server.model, version, inputs, &[]);
         let requests: Vec<_> = requests.iter().map(prepare).collect::<Result<_, _>>()?;

@@ -222,7 +222,7 @@ async fn serve(args: &Args) -> Result<Report, Failure> {
         }
     }
     if args.models.exit_on_error {
-        let failed = server.index("", false).map_err(|e| Failure::internal(e))?;
+        let failed = server.index("", false).map_err(Failure::internal)?;
         if let Some(model) = failed.iter().find(|m| m.state == "UNAVAILABLE" && m.reason != "unloaded") {
             return Err(Failure::input(format!("model '{}': {}", model.name, model.reason))
                 .help("--exit-on-error is given; without it the other models are served"));

@@ -53,7 +53,10 @@ async fn metadata_tell_exact_types() {
     let model = server.model("digits", "").unwrap();
     let metadata = model.metadata();
     assert_eq!(metadata.platform, "hypersonic");
-    assert_eq!((metadata.inputs[0].datatype, metadata.inputs[0].shape.as_slice()), ("FP32", [-1, 1, 8, 8].as_slice()));
+    assert_eq!(
+        (metadata.inputs[0].datatype, metadata.inputs[0].shape.as_slice()),
+        ("FP32", [-1, 1, 8, 8].as_slice())
+    );
     let package = Package::open(repository.path("digits/1")).unwrap();
     let input = &package.manifest().inputs[0];
     let expected = [
@@ -70,9 +73,13 @@ async fn metadata_tell_exact_types() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_onnx_file_is_compiled_where_the_configuration_says_so() {
     let repository = Repository::new();
-    let parameter = |key: &str, value: &str| format!("parameters {{ key: \"{key}\" value {{ string_value: \"{value}\" }} }}");
+    let parameter = |key: &str, value: &str| {
+        format!("parameters {{ key: \"{key}\" value {{ string_value: \"{value}\" }} }}")
+    };
     let compiled = |model: &str, parameters: &str| {
-        repository.onnx(&format!("{model}/1"), MLP).config(model, &format!("backend: \"hypersonic\" {parameters}"));
+        repository
+            .onnx(&format!("{model}/1"), MLP)
+            .config(model, &format!("backend: \"hypersonic\" {parameters}"));
     };
     repository.package("package/1", MLP, "fixed<12,5>");
     compiled("precision", &parameter("precision", "fixed<12,5>"));
@@ -101,7 +108,9 @@ async fn an_onnx_file_is_compiled_where_the_configuration_says_so() {
 async fn an_onnx_file_answers_in_float() {
     let repository = Repository::new();
     repository.onnx("digits/1", CNN).onnx("external/1", "torch_dynamo-digits_mlp_extdata");
-    repository.onnx("named/1", MLP).config("named", "platform: \"onnxruntime_onnx\" default_model_filename: \"net.onnx\"");
+    repository
+        .onnx("named/1", MLP)
+        .config("named", "platform: \"onnxruntime_onnx\" default_model_filename: \"net.onnx\"");
     fs::rename(repository.path("named/1/model.onnx"), repository.path("named/1/net.onnx")).unwrap();
     let cpu = "backend: \"onnxruntime\" max_batch_size: 7 instance_group { kind: KIND_CPU count: 2 }";
     repository.onnx("placed/1", MLP).config("placed", cpu);
@@ -119,7 +128,8 @@ async fn an_onnx_file_answers_in_float() {
         let x = Tensor::of(x.shape(), x.to_f64().into_iter().map(|v| v as f32).collect()).unwrap();
         let response = ask(&server, model, std::slice::from_ref(&x)).await.unwrap();
         let expected = reference.run(&[x]).unwrap()[0].to_f64();
-        let worst = output(&response).to_f64().iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let worst =
+            output(&response).to_f64().iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(worst < 1e-4, "{model}: {worst}");
         assert_eq!((&*response.backend, response.exact), ("onnxruntime", false));
     }
@@ -135,7 +145,9 @@ async fn codes_are_the_emulators_in_the_smallest_integers() {
         repository.package(&format!("{model}/1"), MLP, precision).config(model, raw);
     }
     let server = repository.serve().await;
-    for (model, datatype) in [("wide", Datatype::Int16), ("narrow", Datatype::Int8), ("odd", Datatype::Uint32)] {
+    for (model, datatype) in
+        [("wide", Datatype::Int16), ("narrow", Datatype::Int8), ("odd", Datatype::Uint32)]
+    {
         let name = format!("{model}_raw");
         let port = server.model(&name, "").unwrap().spec().inputs[0].clone();
         assert_eq!(port.datatype, datatype);
@@ -144,7 +156,8 @@ async fn codes_are_the_emulators_in_the_smallest_integers() {
         let expected = emulator(repository.path(&format!("{model}/1"))).run_raw(&[x]).unwrap().remove(0);
         let size = datatype.size().unwrap();
         let data: Vec<u8> = codes.iter().flat_map(|c| c.to_le_bytes()[..size].to_vec()).collect();
-        let input = InputTensor { name: port.name.to_string(), datatype, shape: vec![10, 64], data: data.into() };
+        let input =
+            InputTensor { name: port.name.to_string(), datatype, shape: vec![10, 64], data: data.into() };
         let request = InferRequest { model: name.clone(), inputs: vec![input], ..InferRequest::default() };
         let response = server.infer(request).await.unwrap();
         assert!(response.outputs[0].buffer.data().len() <= 10 * 10 * 8 / 2, "{name}");
@@ -155,7 +168,8 @@ async fn codes_are_the_emulators_in_the_smallest_integers() {
     let port = server.model("odd_raw", "").unwrap().spec().inputs[0].name.to_string();
     let data = [u32::MAX; 64].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let input = InputTensor { name: port, datatype: Datatype::Uint32, shape: vec![1, 64], data: data.into() };
-    let request = InferRequest { model: "odd_raw".to_owned(), inputs: vec![input], ..InferRequest::default() };
+    let request =
+        InferRequest { model: "odd_raw".to_owned(), inputs: vec![input], ..InferRequest::default() };
     let e = server.infer(request).await.unwrap_err();
     assert!(e.code == hs_serve::Code::InvalidArgument && e.message.contains("is no code of"), "{e}");
 }
@@ -166,15 +180,18 @@ async fn identity_gives_back_whatever_it_gets() {
     for datatype in Datatype::ALL {
         let ty = if *datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
         let port = |name: &str| format!("[{{ name: \"{name}\" data_type: TYPE_{ty} dims: -1 }}]");
-        let text = format!("backend: \"identity\" max_batch_size: 4 input {} output {}", port("IN"), port("OUT"));
+        let text =
+            format!("backend: \"identity\" max_batch_size: 4 input {} output {}", port("IN"), port("OUT"));
         repository.config(ty, &text).file(&format!("{ty}/1/.keep"), "");
     }
     let server = repository.serve().await;
     for datatype in Datatype::ALL {
         let model = if *datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
         let data = Bytes::from(vec![0u8; 6 * datatype.size().unwrap_or(4)]);
-        let input = InputTensor { name: "IN".to_owned(), datatype: *datatype, shape: vec![2, 3], data: data.clone() };
-        let request = InferRequest { model: model.to_owned(), inputs: vec![input], ..InferRequest::default() };
+        let input =
+            InputTensor { name: "IN".to_owned(), datatype: *datatype, shape: vec![2, 3], data: data.clone() };
+        let request =
+            InferRequest { model: model.to_owned(), inputs: vec![input], ..InferRequest::default() };
         let response = server.infer(request).await.unwrap();
         assert_eq!(&*response.outputs[0].name, "OUT");
         assert_eq!(response.outputs[0].buffer.data().as_ptr(), data.as_ptr(), "{model} was copied");

@@ -30,7 +30,9 @@ async fn directories_that_hold_no_model() {
     );
     repository.package("float/1", MLP, "fixed<8,4>").config("float", "backend: \"onnxruntime\"");
     repository.file("named/1/model.onnx", "").config("named", "default_model_filename: \"net.onnx\"");
-    repository.file("escapes/1/x", "").config("escapes", "default_model_filename: \"../../named/1/model.onnx\"");
+    repository
+        .file("escapes/1/x", "")
+        .config("escapes", "default_model_filename: \"../../named/1/model.onnx\"");
     repository.package("changed/1", MLP, "fixed<8,4>");
     let weights = repository.path("changed/1/weights.bin");
     let mut bytes = fs::read(&weights).unwrap();
@@ -74,10 +76,16 @@ async fn configurations_that_ask_for_what_is_not_there() {
     onnx("arithmetic", &parameter("arithmetic", "analog"));
     onnx("absent", &parameter("hypersonic_config", "absent.toml"));
     onnx("outside", &parameter("hypersonic_config", "../none/config.pbtxt"));
-    onnx("both", &(parameter("hypersonic_config", "config.pbtxt") + &parameter("hls4ml_config", "config.pbtxt")));
+    onnx(
+        "both",
+        &(parameter("hypersonic_config", "config.pbtxt") + &parameter("hls4ml_config", "config.pbtxt")),
+    );
     onnx("toml", &parameter("hypersonic_config", "config.pbtxt"));
     onnx("calibration", &parameter("calibration", "config.pbtxt"));
-    repository.config("identity", "backend: \"identity\" input { name: \"a\" dims: 1 } output { name: \"b\" dims: 1 }");
+    repository.config(
+        "identity",
+        "backend: \"identity\" input { name: \"a\" dims: 1 } output { name: \"b\" dims: 1 }",
+    );
     repository.file("identity/1/.keep", "");
     let server = repository.serve().await;
     for (model, part) in [

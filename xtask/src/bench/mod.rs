@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use models::{Dialect, TENSORS};
 use process::Running;
 
-pub const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see benches/README.md
     --duration SECONDS        of each measurement [default: 5]
     --warmup SECONDS          before it [default: 1]
@@ -32,7 +32,7 @@ cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see b
 
 /// What goes wrong in a bench.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     #[error("{0}")]
     Usage(String),
     #[error("{what}: {error}")]
@@ -151,7 +151,7 @@ pub(crate) struct Subject {
 
 /// Runs the bench and prints its table.
 #[allow(clippy::print_stdout)]
-pub fn serve(args: &[String]) -> Result<(), BenchError> {
+pub(crate) fn serve(args: &[String]) -> Result<(), BenchError> {
     let options = Options::parse(args)?;
     if options.build {
         cargo(&["build", "--release", "--locked", "--quiet", "--bin", "hypersonic"])?;

@@ -15,8 +15,8 @@ mod dead;
 mod dense;
 mod fold;
 mod fuse;
-mod identity;
 mod hls4ml;
+mod identity;
 mod padding;
 mod rescale;
 

@@ -61,7 +61,11 @@ fn batch_normalisation_is_folded_as_numpy_computes_it() {
 fn a_convolution_has_no_such_integer() {
     let mut m = ModelBuilder::new(17);
     m.input("x", &[-1, 1, 2]).floats("w", &[1, 1, 2], &[0.1, 0.7]).floats("b", &[1], &[0.3]);
-    m.floats("g", &[1], &[1.3]).floats("be", &[1], &[0.2]).floats("mean", &[1], &[0.7]).floats("var", &[1], &[0.37]);
+    m.floats("g", &[1], &[1.3]).floats("be", &[1], &[0.2]).floats("mean", &[1], &[0.7]).floats(
+        "var",
+        &[1],
+        &[0.37],
+    );
     m.node("Conv", &["x", "w", "b"], &["h"]).name("conv");
     m.node("BatchNormalization", &["h", "g", "be", "mean", "var"], &["y"]).name("bn").float("epsilon", 1e-3);
     m.output("y", &[-1, 1, 1]);
@@ -157,7 +161,10 @@ fn quantised(fork: bool) -> ModelBuilder {
         let [s, z, b, y] = ["scale", "zero", "bits", "q"].map(|part| format!("{name}_{part}"));
         m.floats(&s, &[], &[scale]).floats(&z, &[], &[0.0]).floats(&b, &[], &[4.0]);
         let q = format!("q{name}");
-        m.node("Quant", &[name, &s, &z, &b], &[&y]).domain("qonnx.custom_op.general").name(&q).int("signed", 1);
+        m.node("Quant", &[name, &s, &z, &b], &[&y])
+            .domain("qonnx.custom_op.general")
+            .name(&q)
+            .int("signed", 1);
     }
     m.node("MatMul", &["x_q", "w_q"], &["y"]).name("fc");
     m.output("y", &[-1, 2]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hs_runtime::{Availability, Backend};
 
 /// Whether ONNX Runtime is there; says why not.
-pub fn is_here(backend: &impl Backend) -> bool {
+pub(crate) fn is_here(backend: &impl Backend) -> bool {
     match backend.availability() {
         Availability::Available(_) => true,
         Availability::NotAvailable(why) => {
@@ -19,21 +19,21 @@ pub fn is_here(backend: &impl Backend) -> bool {
 }
 
 /// The folder of models by real exporters.
-pub fn exports() -> PathBuf {
+pub(crate) fn exports() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/exports")
 }
 
 /// An axis of a tensor.
 #[derive(Clone, Copy)]
-pub enum Dim {
+pub(crate) enum Dim {
     Size(u64),
     Name(&'static str),
 }
 
 /// `FLOAT` among ONNX's element types.
-pub const FLOAT: u64 = 1;
+pub(crate) const FLOAT: u64 = 1;
 /// `STRING`.
-pub const STRING: u64 = 8;
+pub(crate) const STRING: u64 = 8;
 
 fn varint(mut n: u64) -> Vec<u8> {
     let mut out = Vec::new();
@@ -56,7 +56,7 @@ fn number(number: u64, value: u64) -> Vec<u8> {
 }
 
 /// A tensor at the border of a graph.
-pub fn port(name: &str, element: u64, dims: &[Dim]) -> Vec<u8> {
+pub(crate) fn port(name: &str, element: u64, dims: &[Dim]) -> Vec<u8> {
     let dim = |d: &Dim| match d {
         Dim::Size(n) => field(1, &number(1, *n)),
         Dim::Name(name) => field(1, &field(2, name.as_bytes())),
@@ -67,14 +67,15 @@ pub fn port(name: &str, element: u64, dims: &[Dim]) -> Vec<u8> {
 }
 
 /// A node of one output.
-pub fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+pub(crate) fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
     let inputs: Vec<u8> = inputs.iter().flat_map(|i| field(1, i.as_bytes())).collect();
     [inputs, field(2, output.as_bytes()), field(4, op.as_bytes())].concat()
 }
 
 /// A file.
-pub fn model(nodes: &[Vec<u8>], inputs: &[Vec<u8>], outputs: &[Vec<u8>]) -> Vec<u8> {
-    let all = |number: u64, parts: &[Vec<u8>]| parts.iter().flat_map(|p| field(number, p)).collect::<Vec<u8>>();
+pub(crate) fn model(nodes: &[Vec<u8>], inputs: &[Vec<u8>], outputs: &[Vec<u8>]) -> Vec<u8> {
+    let all =
+        |number: u64, parts: &[Vec<u8>]| parts.iter().flat_map(|p| field(number, p)).collect::<Vec<u8>>();
     let graph = [all(1, nodes), field(2, b"g"), all(11, inputs), all(12, outputs)].concat();
     [number(1, 8), field(7, &graph), field(8, &number(2, 13))].concat()
 }

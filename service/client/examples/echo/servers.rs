@@ -26,10 +26,10 @@ const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-cont
 const MAX_BATCH: i32 = 16_384;
 
 /// Called before each inference is answered: a test that wants a slow server waits there.
-pub type Hook = Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(crate) type Hook = Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// A hook that does nothing.
-pub fn at_once() -> Hook {
+pub(crate) fn at_once() -> Hook {
     Arc::new(|| Box::pin(std::future::ready(())))
 }
 
@@ -42,7 +42,7 @@ fn unknown(model: &str) -> String {
 }
 
 /// Serves HTTP for ever.
-pub async fn serve_http(listener: TcpListener, hook: Hook) {
+pub(crate) async fn serve_http(listener: TcpListener, hook: Hook) {
     let router = Router::new()
         .route("/v2/health/ready", get(|| async { StatusCode::OK }))
         .route("/v2/models/{model}", get(http_metadata))
@@ -128,7 +128,7 @@ async fn http_infer(
 }
 
 /// Serves gRPC for ever.
-pub async fn serve_grpc(listener: TcpListener, hook: Hook) {
+pub(crate) async fn serve_grpc(listener: TcpListener, hook: Hook) {
     macro_rules! unary {
         ($method:literal, $call:expr) => {
             (
@@ -207,7 +207,7 @@ async fn grpc_infer(
 }
 
 /// A listener on a port of this machine.
-pub async fn listen(port: u16) -> (TcpListener, SocketAddr) {
+pub(crate) async fn listen(port: u16) -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
     let address = listener.local_addr().expect("it has one");
     (listener, address)

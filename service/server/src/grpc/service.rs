@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use hs_proto::{
     self as proto, grpc_inference_service_server::GrpcInferenceService,
     log_settings_request::setting_value::ParameterChoice as LogChoice,
@@ -277,7 +276,7 @@ fn load_override(
         match (file, parameter.parameter_choice) {
             (None, Some(LoadChoice::StringParam(config))) if key == "config" => with.config = Some(config),
             (Some(path), Some(LoadChoice::BytesParam(content))) => {
-                with.files.push((path.to_owned(), Bytes::from(content)));
+                with.files.push((path.to_owned(), content));
             }
             (Some(_), _) => {
                 let message = format!("invalid value type for load parameter '{key}', expected bytes_param");

@@ -110,7 +110,13 @@ impl From<HttpError> for Answer {
             error: &'a str,
         }
         let json = serde_json::to_vec(&Text { error: &error.message }).unwrap_or_default();
-        Self { status: error.status, content: JSON, header: error.header, parts: vec![json.into()], packable: false }
+        Self {
+            status: error.status,
+            content: JSON,
+            header: error.header,
+            parts: vec![json.into()],
+            packable: false,
+        }
     }
 }
 

@@ -192,6 +192,10 @@ impl Service<Request> for Guarded {
 }
 
 /// A route's answer, or the guard's.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be an allocation a request"
+)]
 enum Answer {
     Running { inner: RouteFuture<Infallible>, span: Span },
     Refused(Option<Response>),

@@ -26,6 +26,8 @@ pub enum TokensError {
     Empty(PathBuf),
 }
 
+type Bearers = Arc<[Box<[u8]>]>;
+
 /// The tokens in a file: one a line, spaces around it ignored, also empty lines and those that begin with `#`. The file
 /// is read again when it changes; when it cannot be used then, the last good tokens stay.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub struct Tokens {
 struct State {
     looked: Instant,
     text: String,
-    tokens: Arc<[Box<[u8]>]>,
+    tokens: Bearers,
 }
 
 impl std::fmt::Debug for State {
@@ -63,7 +65,7 @@ impl Tokens {
         self.current().iter().fold(false, |any, token| any | same(token, found))
     }
 
-    fn current(&self) -> Arc<[Box<[u8]>]> {
+    fn current(&self) -> Bearers {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() >= LOOK {
             state.looked = Instant::now();
@@ -80,11 +82,11 @@ impl Tokens {
     }
 }
 
-fn read(path: &Path) -> Result<(String, Arc<[Box<[u8]>]>), TokensError> {
+fn read(path: &Path) -> Result<(String, Bearers), TokensError> {
     let read = |source| TokensError::Read { path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(read)?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let tokens: Arc<[Box<[u8]>]> = lines.map(|l| l.as_bytes().into()).collect();
+    let tokens: Bearers = lines.map(|l| l.as_bytes().into()).collect();
     if tokens.is_empty() { Err(TokensError::Empty(path.to_owned())) } else { Ok((text, tokens)) }
 }
 

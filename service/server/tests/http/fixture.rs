@@ -21,8 +21,11 @@ pub(crate) const HEADER_LENGTH: &str = "inference-header-content-length";
 /// Bytes of a body that the server takes.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
-/// Models: name, batch, inputs and outputs as name, type, shape.
-const MODELS: &[(&str, u32, &[(&str, &str, &str)], &[(&str, &str, &str)])] = &[
+/// Name, type, shape.
+type Tensors = &'static [(&'static str, &'static str, &'static str)];
+
+/// Models: name, batch, inputs and outputs.
+const MODELS: &[(&str, u32, Tensors, Tensors)] = &[
     ("plain", 8, &[("IN", "FP32", "4")], &[("OUT", "FP32", "4")]),
     ("pair", 8, &[("A", "INT32", "2"), ("B", "INT32", "2")], &[("C", "INT32", "2"), ("D", "INT32", "2")]),
     ("any", 0, &[("IN", "FP32", "-1")], &[("OUT", "FP32", "-1")]),

@@ -136,7 +136,9 @@ impl<'a> Resolver<'a> {
                 let result = self.store.precision(&layer, "result").ty;
                 let mut of = |var, asked: bool| asked.then(|| self.store.precision(&layer, var).ty).flatten();
                 let (weight, bias) = (of("scale", scale), of("bias", bias));
-                self.config.nodes.insert(own, LayerOptions { weight, bias, result, ..LayerOptions::default() });
+                self.config
+                    .nodes
+                    .insert(own, LayerOptions { weight, bias, result, ..LayerOptions::default() });
                 continue;
             }
             let product = own.strip_suffix("/bias").unwrap_or(&own);
@@ -219,7 +221,8 @@ impl<'a> Resolver<'a> {
             }
             "Add" | "Sub" | "Mul" | "Div" if self.constant_operand(node) => {
                 let layer = self.made(name, "Merge", "bn", "ApplyAlpha");
-                let (sum, product) = (matches!(node.op.as_str(), "Add" | "Sub"), matches!(node.op.as_str(), "Mul" | "Div"));
+                let (sum, product) =
+                    (matches!(node.op.as_str(), "Add" | "Sub"), matches!(node.op.as_str(), "Mul" | "Div"));
                 self.scaling(&node.name, layer, (product, sum));
             }
             "Quant" if self.is_foreign(node) => {

@@ -118,7 +118,10 @@ mod tests {
         assert_eq!(binary(BinaryOp::Add, s(12, 5), s(10, 4)).unwrap().to_string(), "fixed<13,6,TRN,WRAP>");
         assert_eq!(binary(BinaryOp::Mul, s(12, 5), s(10, 4)).unwrap().to_string(), "fixed<22,9,TRN,WRAP>");
         let (a, b) = ("fixed<9,3,RND,SAT>".parse().unwrap(), "ufixed<8,4>".parse().unwrap());
-        assert_eq!(concat(&[Type::trn_wrap(true, 8, 4).unwrap(), a]).unwrap().to_string(), "fixed<10,4,RND,SAT>");
+        assert_eq!(
+            concat(&[Type::trn_wrap(true, 8, 4).unwrap(), a]).unwrap().to_string(),
+            "fixed<10,4,RND,SAT>"
+        );
         assert_eq!(concat(&[a, a]).unwrap(), a);
         assert_eq!(concat(&[b, a]).unwrap().to_string(), "fixed<11,5,RND,SAT>");
         assert_eq!(average(s(16, 6), 36).unwrap().to_string(), "fixed<28,12,TRN,WRAP>");

@@ -53,14 +53,8 @@ impl Lowerer<'_> {
         let ty = given.map_or_else(auto, Ok)?;
         let order = order(&accum_ty, layer.strategy, layer.reuse, terms, outputs);
         let stepwise = Accum::Stepwise { product: Some(accum_ty), ty: accum_ty, order };
-        let mut op = Dot {
-            window: dot.window,
-            groups: dot.groups,
-            weight,
-            bias,
-            accum: stepwise,
-            act: Act::None,
-        };
+        let mut op =
+            Dot { window: dot.window, groups: dot.groups, weight, bias, accum: stepwise, act: Act::None };
         if let Some(exact) = exact_accum(&op, outputs, self.range(dot.input), accum_ty, x) {
             op.accum = exact;
         }
@@ -202,7 +196,8 @@ impl Lowerer<'_> {
         };
         if include_pad {
             self.warn(
-                "hls4ml ignores count_include_pad: each mean is over the elements without the padding".to_owned(),
+                "hls4ml ignores count_include_pad: each mean is over the elements without the padding"
+                    .to_owned(),
                 "set count_include_pad to 0 in the model; native arithmetic follows it".to_owned(),
             );
         }

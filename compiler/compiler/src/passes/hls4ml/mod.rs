@@ -221,13 +221,13 @@ impl State<'_> {
         let uses = Uses::of(graph);
         let mut dead = vec![false; graph.nodes.len()];
         let mut map = Substitution::new();
-        for index in 0..graph.nodes.len() {
+        for (index, dead) in dead.iter_mut().enumerate() {
             let node = &graph.nodes[index];
             let Some(scaling) = self.scalings.get(&node.name) else { continue };
             let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { continue };
             if scaling.scale.is(1) && scaling.bias.is(0) && !uses.is_output(y) {
                 map.insert(y, x);
-                dead[index] = true;
+                *dead = true;
                 continue;
             }
             let (name, axis) = (node.name.clone(), scaling.axis);

@@ -115,7 +115,8 @@ impl State<'_> {
         self.push(graph, (before, "Quant"), (x, scaled), scaling(inverse, Array::single([zero])));
         for (slot, v) in [(1, 1.0), (2, 0.0)] {
             let constant = Tensor::scalar_f32(v);
-            node.inputs[slot] = Some(self.constants.add(graph, &format!("{name}_integer{slot}"), constant, None));
+            node.inputs[slot] =
+                Some(self.constants.add(graph, &format!("{name}_integer{slot}"), constant, None));
         }
         (node.inputs[0], node.outputs) = (Some(scaled), vec![Some(integer)]);
         graph.nodes.push(node);
