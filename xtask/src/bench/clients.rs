@@ -40,7 +40,8 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A server at one level, by all that can measure it.
+    /// A server at one level, by all that can measure it. What another program could not measure is left out, and its
+    /// reason stands under `problems`.
     pub(crate) fn measure(
         &self,
         server: &Running,
@@ -53,18 +54,26 @@ impl<'a> Bench<'a> {
         row["tensor"] = json!(format!("[{}, {}]", tensor.rows, tensor.width));
         row["protocol"] = json!(protocol);
         row["clients"] = json!(clients);
+        let mut problems = Vec::new();
+        let mut or_null = |found: Result<Value, BenchError>| {
+            found.unwrap_or_else(|e| {
+                problems.push(e.to_string());
+                Value::Null
+            })
+        };
         row["other_rps"] = match protocol {
-            "http" if self.wrk => json!(self.wrk(server, tensor, clients)?),
-            "grpc" if self.h2load => json!(self.h2load(server, tensor, clients)?),
+            "http" if self.wrk => or_null(self.wrk(server, tensor, clients).map(Value::from)),
+            "grpc" if self.h2load => or_null(self.h2load(server, tensor, clients).map(Value::from)),
             _ => Value::Null,
         };
         // The echo has no statistics, which perf_analyzer asks for.
         row["perf_analyzer"] = match &self.perf_analyzer {
             Some(program) if server.name != "echo" => {
-                self.perf_analyzer(program, server, tensor, protocol, clients)?
+                or_null(self.perf_analyzer(program, server, tensor, protocol, clients))
             }
             _ => Value::Null,
         };
+        row["problems"] = json!(problems);
         Ok(row)
     }
 

@@ -218,29 +218,35 @@ pub(crate) fn serve(args: &[String]) -> Result<(), BenchError> {
     }
     let bench = clients::Bench::new(&options, &hypersonic, work.path());
     let mut rows = Vec::new();
+    let mut report = json!({
+        "machine": machine(), "revision": revision(), "duration_seconds": options.duration, "lives": lives,
+    });
     for tensor in &TENSORS {
         for protocol in ["http", "grpc"] {
             for clients in &options.concurrency {
                 for server in &running {
                     say(&format!("{} {protocol}, {clients} clients: {}", tensor.name, server.name));
                     rows.push(bench.measure(server, tensor, protocol, *clients)?);
+                    // What is measured is kept, whatever comes next.
+                    report["rows"] = json!(rows);
+                    write(&options.out, &report)?;
                 }
             }
         }
     }
-    let report = json!({
-        "machine": machine(), "revision": revision(), "duration_seconds": options.duration,
-        "lives": lives, "rows": rows,
-    });
-    let markdown = table::markdown(&report);
-    let write =
-        |name: &str, text: &str| fs::write(options.out.join(name), text).map_err(failed(name.to_owned()));
-    write("serve.md", &markdown)?;
-    write("serve.json", &serde_json::to_string_pretty(&report).unwrap_or_default())?;
-    println!("{markdown}");
+    println!("{}", table::markdown(&report));
     say(&format!("written to {}", options.out.display()));
     for server in running {
         server.stop(Duration::from_secs(30))?;
+    }
+    Ok(())
+}
+
+/// Writes the report in both of its forms.
+fn write(out: &Path, report: &Value) -> Result<(), BenchError> {
+    let json = serde_json::to_string_pretty(report).unwrap_or_default();
+    for (name, text) in [("serve.md", table::markdown(report)), ("serve.json", json)] {
+        fs::write(out.join(name), text).map_err(failed(name))?;
     }
     Ok(())
 }

@@ -82,6 +82,15 @@ pub(crate) fn markdown(report: &Value) -> String {
         ];
         out.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
+    for row in rows {
+        for problem in list(&row["problems"]).iter().filter_map(Value::as_str) {
+            let at = format!(
+                "{} {}, {} clients, {}",
+                row["tensor"], row["protocol"], row["clients"], row["server"]
+            );
+            out.push_str(&format!("\n{}: {}\n", at.replace('"', ""), problem.replace('\n', " ")));
+        }
+    }
     let failed: u64 = rows.iter().filter_map(|r| r["failed"].as_u64()).sum();
     if failed > 0 {
         out.push_str(&format!("\n{failed} requests failed.\n"));

@@ -37,7 +37,7 @@ async fn json_in_and_out() {
     let text = std::str::from_utf8(&reply.body).unwrap();
     assert_eq!(
         text,
-        r#"{"model_name":"plain","model_version":"1","parameters":{"hypersonic_backend":"copies","hypersonic_exact":false},"outputs":[{"name":"OUT","datatype":"FP32","shape":[1,4],"data":[1.5,-2.0,0.10000000149011612,3.000000005497756e+38]}]}"#
+        r#"{"model_name":"plain","model_version":"1","parameters":{"hypersonic_backend":"copies","hypersonic_exact":false},"outputs":[{"name":"OUT","datatype":"FP32","shape":[1,4],"data":[1.5,-2.0,0.10000000149011612,3.0000000054977558e+38]}]}"#
     );
     let reply = f.post("/v2/models/plain/versions/1/infer", &plain(r#","id":"a\"b""#)).await.json();
     assert_eq!(reply["id"], "a\"b");
