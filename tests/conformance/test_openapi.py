@@ -68,7 +68,8 @@ SHARED = PLAIN.but(
         }
     ],
 )
-MALFORMED = [Call(400, b"{"), Call(400, b"[]"), Call(415, b"{}", {"Content-Encoding": "zstd"})]
+PACKED = [Call(400, b"{}", {"Content-Encoding": "gzip"}), Call(415, b"{}", {"Content-Encoding": "zstd"})]
+MALFORMED = [Call(400, b"{"), Call(400, b"[]"), *PACKED]
 INFER = [
     infer(PLAIN, "json"),
     infer(PLAIN, "binary"),
@@ -111,13 +112,13 @@ CALLS = {
     "systemRegion": [Call(), NO_REGION],
     "modelInfer": INFER,
     "versionInfer": INFER,
-    "unregisterSystemRegion": [Call(), Call(region="nothing"), MALFORMED[-1]],
-    "unregisterSystemRegions": [Call(), MALFORMED[-1]],
+    "unregisterSystemRegion": [Call(), Call(region="nothing"), *PACKED],
+    "unregisterSystemRegions": [Call(), *PACKED],
     "cudaRegions": [Call()],
     "cudaRegion": [NO_REGION],
-    "registerCudaRegion": [Call(501, REGISTER), MALFORMED[-1]],
-    "unregisterCudaRegion": [Call(), MALFORMED[-1]],
-    "unregisterCudaRegions": [Call(), MALFORMED[-1]],
+    "registerCudaRegion": [Call(501, REGISTER), *PACKED],
+    "unregisterCudaRegion": [Call(), *PACKED],
+    "unregisterCudaRegions": [Call(), *PACKED],
     "modelTraceSettings": [Call(), Call(400, model="nowhere")],
     "updateModelTraceSettings": [
         Call(body={"trace_rate": "9"}),
@@ -130,11 +131,12 @@ CALLS = {
         Call(body={"trace_level": ["TIMESTAMPS"], "trace_count": "5"}),
         Call(body={"trace_level": None, "trace_count": None}),
         Call(400, {"trace_level": ["LOUD"]}),
+        *MALFORMED,
     ],
     "logSettings": [Call()],
     "updateLogSettings": [Call(body={"log_info": True}), Call(400, {"log_info": 1}), *MALFORMED],
     "index": [Call(body={}), Call(), Call(body={"ready": True}), *MALFORMED],
-    "indexRepository": [Call(body={}), Call(404, {}, repository="nothing")],
+    "indexRepository": [Call(body={}), Call(404, {}, repository="nothing"), *MALFORMED],
     "unloadModel": [
         Call(model="steady"),
         Call(model="steady", body={"parameters": {"unload_dependents": True}}),
@@ -146,10 +148,15 @@ CALLS = {
         Call(400, {"parameters": {"config": "{"}}, model="steady"),
         *MALFORMED,
     ],
-    "unloadRepositoryModel": [Call(model="steady"), Call(404, model="steady", repository="nothing")],
+    "unloadRepositoryModel": [
+        Call(model="steady"),
+        Call(404, model="steady", repository="nothing"),
+        *MALFORMED,
+    ],
     "loadRepositoryModel": [
         Call(model="steady", body={"parameters": {}}),
         Call(404, model="steady", repository="nothing"),
+        *MALFORMED,
     ],
     "backends": [Call()],
     "openapi": [Call(), Call(304, headers={"If-None-Match": "*"})],
@@ -289,8 +296,8 @@ def test_answers(server, description, memory, name):
         statuses.add(reply.status)
     wire.post(server.http, f"/v2/systemsharedmemory/region/{REGION}/unregister")
     wire.post(server.http, "/v2/repository/models/steady/load")
-    # Every answer of its own that an operation can give is called for; the others depend on how the server was started.
-    elsewhere = {401, 403, 408, 413, 415, 429, 500, 501, 503}
+    # Every answer of its own that an operation can give is called for; the others depend on the server.
+    elsewhere = {401, 403, 408, 413, 429, 500, 501, 503} | ({400} if name == "serverReady" else set())
     assert {int(s) for s in operation["responses"]} - elsewhere <= statuses
 
 
@@ -340,7 +347,7 @@ def test_answers_of_guarded_servers(start, tmp_path):
 
 
 @pytest.mark.other_servers
-def test_answers_of_servers_that_refuse(start):
+def test_answers_of_servers_that_refuse(start, tmp_path):
     small = start(flags=[*servers.EXPLICIT, "--max-request-bytes", "1000"], allow_shared_memory=False)
     fixed = start(flags=[])
     document = Description(wire.get(small.http, "/v2/openapi.json").json)
@@ -356,4 +363,9 @@ def test_answers_of_servers_that_refuse(start):
     path, method, operation = document.operations["registerSystemRegion"]
     reply = Call(body=REGISTER).send(small.http, method, path)
     assert reply.status == 501
+    document.check(operation, reply)
+    models.BROKEN.write(tmp_path / "broken", "hypersonic")
+    path, method, operation = document.operations["serverReady"]
+    reply = Call().send(start(flags=["--exit-on-error", "false"], repository=tmp_path / "broken").http, method, path)
+    assert reply.status == 400
     document.check(operation, reply)
