@@ -44,6 +44,9 @@ def chromium():
     options = webdriver.ChromeOptions()
     options.binary_location = program("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # A password that was typed makes the browser ask its user, and its maker, what they think of it.
+    quiet = ("credentials_enable_service", "profile.password_manager_enabled", "profile.password_manager_leak_detection")
+    options.add_experimental_option("prefs", dict.fromkeys(quiet, False))
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
             options.add_argument(flag)

@@ -144,6 +144,17 @@ def test_answer_has_an_entry_per_output(server, rpc, region):
     same(shm.get_contents_as_numpy(handle, np.int32, [2, 16]), PAIR_ROWS["A"])
 
 
+def test_a_shared_output_has_no_parameters(server, region):
+    """C++ clients expect `binary_data_size` in an output's parameters over HTTP, where there are any."""
+    name, handle = region()
+    wire.post(server.http, f"/v2/systemsharedmemory/region/{name}/register", f'{{"key":"/{name}","offset":0,"byte_size":{SIZE}}}'.encode())
+    parameters = {"shared_memory_region": name, "shared_memory_byte_size": 64}
+    request = Request("plain", [Tensor("IN", "FP32", [1, 16], ROW)], [{"name": "OUT", "parameters": parameters}])
+    reply = wire.send_http(server.http, request, "binary")
+    assert reply.json["outputs"] == [{"name": "OUT", "datatype": "FP32", "shape": [1, 16]}]
+    same(shm.get_contents_as_numpy(handle, np.float32, [1, 16]), ROW)
+
+
 def test_raw_contents_skip_shared_inputs(rpc, region):
     name, handle = region()
     rpc.call("SystemSharedMemoryRegister", wire.pb.SystemSharedMemoryRegisterRequest(name=name, key=f"/{name}", byte_size=SIZE))

@@ -84,7 +84,7 @@ async fn an_onnx_file_is_compiled_where_the_configuration_says_so() {
     repository.package("package/1", MLP, "fixed<12,5>");
     compiled("precision", &parameter("precision", "fixed<12,5>"));
     compiled("file", &parameter("hypersonic_config", "types.toml"));
-    repository.file("file/types.toml", "precision = \"fixed<12,5>\"\n");
+    repository.file("file/types.toml", "[model]\nprecision = \"fixed<12,5>\"\n");
     compiled("hls4ml", &(parameter("precision", "fixed<12,5>") + &parameter("arithmetic", "hls4ml")));
     compiled("calibrated", &(parameter("precision", "fixed<12,5>") + &parameter("calibration", "x.npy")));
     repository.file("calibrated/x.npy", fs::read(fixture_path(MLP, "x.npy")).unwrap());
@@ -141,12 +141,11 @@ async fn an_onnx_file_answers_in_float() {
 async fn codes_are_the_emulators_in_the_smallest_integers() {
     let repository = Repository::new();
     let raw = r#"parameters { key: "raw" value { string_value: "true" } }"#;
-    for (model, precision) in [("wide", "fixed<16,6>"), ("narrow", "fixed<8,4>"), ("odd", "ufixed<17,8>")] {
+    for (model, precision) in [("wide", "fixed<16,6>"), ("narrow", "fixed<8,4>"), ("odd", "fixed<17,8>")] {
         repository.package(&format!("{model}/1"), MLP, precision).config(model, raw);
     }
     let server = repository.serve().await;
-    for (model, datatype) in
-        [("wide", Datatype::Int16), ("narrow", Datatype::Int8), ("odd", Datatype::Uint32)]
+    for (model, datatype) in [("wide", Datatype::Int16), ("narrow", Datatype::Int8), ("odd", Datatype::Int32)]
     {
         let name = format!("{model}_raw");
         let port = server.model(&name, "").unwrap().spec().inputs[0].clone();
@@ -166,8 +165,8 @@ async fn codes_are_the_emulators_in_the_smallest_integers() {
     }
     // A code that the type has not is the client's mistake.
     let port = server.model("odd_raw", "").unwrap().spec().inputs[0].name.to_string();
-    let data = [u32::MAX; 64].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let input = InputTensor { name: port, datatype: Datatype::Uint32, shape: vec![1, 64], data: data.into() };
+    let data = [i32::MAX; 64].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let input = InputTensor { name: port, datatype: Datatype::Int32, shape: vec![1, 64], data: data.into() };
     let request =
         InferRequest { model: "odd_raw".to_owned(), inputs: vec![input], ..InferRequest::default() };
     let e = server.infer(request).await.unwrap_err();

@@ -245,7 +245,7 @@ mod tests {
     fn the_request_is_a_message() {
         let message = grpc_request(&Shape { name: "m", rows: 1, width: 1 });
         let expected =
-            b"\0\0\0\0\x1d\x0a\x01m\x2a\x11\x0a\x05INPUT\x12\x04FP32\x1a\x02\x01\x01\x3a\x04\0\0\0\0";
+            b"\0\0\0\0\x1c\x0a\x01m\x2a\x11\x0a\x05INPUT\x12\x04FP32\x1a\x02\x01\x01\x3a\x04\0\0\0\0";
         assert_eq!(message, expected);
     }
 }

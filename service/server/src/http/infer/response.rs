@@ -76,10 +76,10 @@ fn print_output(
     for (at, size) in output.buffer.shape().iter().enumerate() {
         put(to, format_args!("{}{size}", if at > 0 { "," } else { "" }));
     }
-    to.extend_from_slice(b"],");
+    to.push(b']');
     match form {
         Form::Json => {
-            to.extend_from_slice(b"\"data\":");
+            to.extend_from_slice(b",\"data\":");
             json::write(datatype, data, to).map_err(|e| {
                 HttpError::bad(format_args!(
                     "output '{}', {datatype}: {e}; ask for it as binary data, with 'binary_data' in its 'parameters'",
@@ -88,18 +88,13 @@ fn print_output(
             })?;
         }
         Form::Binary => {
-            put(to, format_args!("\"parameters\":{{\"binary_data_size\":{}}}", data.len()));
+            put(to, format_args!(",\"parameters\":{{\"binary_data_size\":{}}}", data.len()));
             tensors.push(data.clone());
         }
         Form::Shared(place) => {
             let written = server.shm().write(&place.region, place.offset, place.byte_size, data);
             written.map_err(|e| ServeError::new(e.code, format_args!("output '{}': {e}", output.name)))?;
-            to.extend_from_slice(b"\"parameters\":{");
-            field(to, "shared_memory_region", &place.region);
-            if place.offset > 0 {
-                put(to, format_args!(",\"shared_memory_offset\":{}", place.offset));
-            }
-            put(to, format_args!(",\"shared_memory_byte_size\":{}}}", data.len()));
+            // No parameters: C++ clients take those of an output for binary data's.
         }
     }
     to.push(b'}');
