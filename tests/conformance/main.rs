@@ -1,5 +1,6 @@
 //! The v2 protocol as its clients speak it: pytest drives `hypersonic serve` with the real tritonclient, raw HTTP, raw
-//! gRPC and perf_analyzer. The same tests run against a real Triton (`make conformance-triton`), so they are true.
+//! gRPC, perf_analyzer and Chromium. The same tests run against a real Triton (`make conformance-triton`), so they are
+//! true.
 
 use std::{env, path::Path, process::Command};
 
@@ -26,7 +27,7 @@ fn pytest(marks: &str) {
 
 #[test]
 fn protocol() {
-    pytest("not perf_analyzer and not other_servers");
+    pytest("not perf_analyzer and not other_servers and not browser");
 }
 
 #[test]
@@ -37,4 +38,9 @@ fn other_servers() {
 #[test]
 fn perf_analyzer() {
     pytest("perf_analyzer");
+}
+
+#[test]
+fn browser() {
+    pytest("browser");
 }

@@ -36,8 +36,8 @@ pub(crate) fn exposition(served: &[Arc<Served>], inside: usize, meters: &Meters,
 impl Version {
     fn of(served: &Served) -> Self {
         let mut well = BTreeMap::new();
-        for (backend, device, healthy, _) in served.scheduler().health() {
-            *well.entry((backend, device)).or_default() |= healthy;
+        for h in served.scheduler().health() {
+            *well.entry((h.backend, h.device)).or_default() |= h.healthy;
         }
         Self { version: served.version().to_string(), statistics: served.statistics(), well }
     }

@@ -63,6 +63,21 @@ pub struct Done {
     pub exact: bool,
 }
 
+/// A backend of a version, and whether it is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Name of the backend.
+    pub backend: Arc<str>,
+    /// What it runs on.
+    pub device: String,
+    /// Whether it computes the model's exact codes.
+    pub exact: bool,
+    /// Whether it is in use; if not, it is passed over for a while.
+    pub healthy: bool,
+    /// What was last wrong with it; empty: nothing ever.
+    pub problem: String,
+}
+
 /// What a request is told, and what kind of failure that counts as.
 type Answer = Result<Done, (ServeError, Reason)>;
 
@@ -165,13 +180,9 @@ impl Scheduler {
         self.0.gate.waiting()
     }
 
-    /// Health of each runner, in order: backend, device, whether it is in use, what was last wrong with it.
-    pub fn health(&self) -> Vec<(Arc<str>, String, bool, String)> {
-        let one = |member: &runners::Member| {
-            let (well, message) = member.health();
-            (Arc::clone(&member.runner.backend), member.runner.device.clone(), well, message)
-        };
-        self.0.runners.iter().map(one).collect()
+    /// The backends in order of preference.
+    pub fn health(&self) -> Vec<Health> {
+        self.0.runners.iter().map(runners::Member::health).collect()
     }
 
     /// The accelerators among the runners, and the nanoseconds that each has spent in calls.

@@ -10,7 +10,10 @@ use std::{
 
 use hs_runtime::{Buffer, RunError};
 
-use super::call::{Caller, Fault, call};
+use super::{
+    Health,
+    call::{Caller, Fault, call},
+};
 use crate::{Runner, ServeError};
 
 /// How long a backend that has failed is left alone, at first and at most; each further failure doubles it.
@@ -147,9 +150,14 @@ impl Member {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it is in use, and what was last wrong with it.
-    pub(crate) fn health(&self) -> (bool, String) {
-        (!self.ill.load(Ordering::Relaxed), self.breaker().message.clone())
+    pub(crate) fn health(&self) -> Health {
+        Health {
+            backend: Arc::clone(&self.runner.backend),
+            device: self.runner.device.clone(),
+            exact: self.runner.executable.is_exact(),
+            healthy: !self.ill.load(Ordering::Relaxed),
+            problem: self.breaker().message.clone(),
+        }
     }
 
     /// Nanoseconds spent in calls that have returned, those at the same time added up; `None` for the host's

@@ -30,6 +30,8 @@ pub(super) struct Answer {
     status: StatusCode,
     content: HeaderValue,
     header: Option<(HeaderName, HeaderValue)>,
+    /// Headers that are always the same.
+    fixed: &'static [(HeaderName, HeaderValue)],
     /// The body, in pieces that lie where they were made.
     parts: Vec<Bytes>,
     /// Whether it may be compressed. Clients ask for that with every call, and some undo it for inference alone.
@@ -42,7 +44,7 @@ const ONE_PIECE: usize = 16 << 10;
 impl Answer {
     /// Only a status.
     pub(super) fn status(status: StatusCode) -> Self {
-        Self { status, content: JSON, header: None, parts: Vec::new(), packable: false }
+        Self { status, content: JSON, header: None, fixed: &[], parts: Vec::new(), packable: false }
     }
 
     /// Success with nothing to say.
@@ -71,12 +73,28 @@ impl Answer {
             let filled = tensors.into_iter().filter(|t| !t.is_empty());
             std::iter::once(Bytes::from(json)).chain(filled).collect()
         };
-        Self { status: StatusCode::OK, content: BINARY, header, parts, packable: true }
+        Self { content: BINARY, header, parts, packable: true, ..Self::done() }
     }
 
     /// Success, with metrics.
     pub(super) fn metrics(text: String) -> Self {
         Self { content: METRICS, parts: vec![text.into()], packable: true, ..Self::done() }
+    }
+
+    /// Success, with a file: its content type, its version as a header, and headers of all files.
+    pub(super) fn file(
+        content: HeaderValue,
+        version: (HeaderName, HeaderValue),
+        fixed: &'static [(HeaderName, HeaderValue)],
+        body: &'static [u8],
+    ) -> Self {
+        let parts = vec![Bytes::from_static(body)];
+        Self { content, header: Some(version), fixed, parts, ..Self::done() }
+    }
+
+    /// The same answer to a client that has the body already.
+    pub(super) fn not_modified(self) -> Self {
+        Self { status: StatusCode::NOT_MODIFIED, parts: Vec::new(), ..self }
     }
 
     /// The response, packed as `headers` ask for.
@@ -98,6 +116,7 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.content);
         headers.extend(self.header);
+        headers.extend(self.fixed.iter().cloned());
         headers.extend(packed);
         response
     }
@@ -110,13 +129,7 @@ impl From<HttpError> for Answer {
             error: &'a str,
         }
         let json = serde_json::to_vec(&Text { error: &error.message }).unwrap_or_default();
-        Self {
-            status: error.status,
-            content: JSON,
-            header: error.header,
-            parts: vec![json.into()],
-            packable: false,
-        }
+        Self { status: error.status, header: error.header, parts: vec![json.into()], ..Self::done() }
     }
 }
 

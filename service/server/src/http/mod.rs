@@ -5,6 +5,7 @@
 //! `{"error": "…"}`.
 
 mod answer;
+mod backends;
 mod body;
 mod encoding;
 mod error;
@@ -12,7 +13,9 @@ mod infer;
 mod models;
 mod object;
 mod offload;
-mod page;
+#[cfg(test)]
+mod openapi;
+pub(crate) mod page;
 mod repository;
 pub(crate) mod routes;
 mod settings;
@@ -50,7 +53,7 @@ struct Api {
 
 /// All routes of the protocol, and of the built-in page.
 pub fn router(server: Arc<Server>, limits: Limits) -> Router {
-    page::routes().fallback(answer).with_state(Arc::new(Api { server, limits }))
+    Router::new().fallback(answer).with_state(Arc::new(Api { server, limits }))
 }
 
 /// The route of the metrics port: `/metrics`.
@@ -110,6 +113,8 @@ async fn dispatch(api: &Api, request: &Parts, body: Body) -> Result<Answer, Http
         Route::CudaMemory(memory) => shm::cuda(&memory),
         Route::Trace(model) => settings::trace(server, &model, post, &body),
         Route::Logging => settings::logging(server, post, &body),
+        Route::Backends => backends::all(server).await,
+        Route::Asset(asset) => Ok(asset.answer(&request.headers)),
     }
 }
 

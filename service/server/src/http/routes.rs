@@ -1,8 +1,10 @@
-//! The protocol's paths.
+//! The paths of the protocol, and those beside it.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+
+use super::page::Asset;
 
 /// What a path names. Names are decoded, and never empty unless said otherwise.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +33,10 @@ pub(crate) enum Route<'a> {
     Trace(Cow<'a, str>),
     /// Log settings.
     Logging,
+    /// Which backends there are, and how they are. Not of the protocol.
+    Backends,
+    /// A file of the built-in page, or the protocol's description. Not of the protocol.
+    Asset(&'static Asset),
 }
 
 /// A model that is served.
@@ -69,20 +75,21 @@ pub(crate) enum Memory<'a> {
     Unregister(Cow<'a, str>),
 }
 
-/// More segments than any path of the protocol has.
-const SEGMENTS: usize = 8;
+/// Segments of the longest path.
+pub(super) const LONGEST: usize = 5;
 
 impl<'a> Route<'a> {
     /// What `path` names, if anything.
     pub(crate) fn parse(path: &'a str) -> Option<Self> {
-        let mut segments = [""; SEGMENTS];
+        let rest = match path.strip_prefix("/v2") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+            _ => return Asset::at(path).map(Self::Asset),
+        };
+        let mut segments = [""; LONGEST];
         let mut count = 0;
-        for segment in path.strip_prefix("/v2")?.split('/').skip(1) {
+        for segment in rest.split('/').skip(1) {
             *segments.get_mut(count)? = segment;
             count += 1;
-        }
-        if path.len() > 3 && !path.starts_with("/v2/") {
-            return None;
         }
         Some(match &segments[..count] {
             [] => Self::Server,
@@ -107,7 +114,8 @@ impl<'a> Route<'a> {
             ["cudasharedmemory", rest @ ..] => Self::CudaMemory(Memory::parse(rest)?),
             ["trace", "setting"] => Self::Trace("".into()),
             ["logging"] => Self::Logging,
-            _ => return None,
+            ["hypersonic", "backends"] => Self::Backends,
+            _ => Self::Asset(Asset::at(path)?),
         })
     }
 
@@ -124,6 +132,7 @@ impl<'a> Route<'a> {
     pub(crate) fn methods(&self) -> (bool, bool) {
         match self {
             Self::Live | Self::Ready | Self::Server | Self::Statistics => (true, false),
+            Self::Backends | Self::Asset(_) => (true, false),
             Self::Model(_, Of::Infer) => (false, true),
             Self::Model(_, Of::Metadata | Of::Ready | Of::Config | Of::Statistics) => (true, false),
             Self::Index(_) | Self::Load(_) | Self::Unload(_) => (false, true),
@@ -217,6 +226,9 @@ mod tests {
             ("/v2/cudasharedmemory/region/a/status", Some(Route::CudaMemory(Memory::Status("a".into())))),
             ("/v2/trace/setting", Some(Route::Trace("".into()))),
             ("/v2/logging", Some(Route::Logging)),
+            ("/v2/hypersonic/backends", Some(Route::Backends)),
+            ("/", Asset::at("/").map(Route::Asset)),
+            ("/v2/openapi.json", Asset::at("/v2/openapi.json").map(Route::Asset)),
         ] {
             assert_eq!(Route::parse(path), route, "{path}");
         }
@@ -226,8 +238,10 @@ mod tests {
     fn no_other_paths() {
         for path in [
             "",
-            "/",
+            "//",
             "/v1",
+            "/page",
+            "/page/",
             "/v2/",
             "/v2x",
             "/v22/health/live",
@@ -252,6 +266,9 @@ mod tests {
             "/v2/systemsharedmemory/register",
             "/v2/systemsharedmemory/region/status",
             "/v2/systemsharedmemory/region//status",
+            "/v2/hypersonic",
+            "/v2/hypersonic/backends/x",
+            "/v2/openapi.json/",
             "/v2/a/b/c/d/e/f/g/h/i/j",
         ] {
             assert_eq!(Route::parse(path), None, "{path}");

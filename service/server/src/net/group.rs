@@ -1,7 +1,10 @@
 //! Groups of calls that belong together.
 
 use super::Dialect;
-use crate::http::routes::{Of, Route};
+use crate::http::{
+    page::Asset,
+    routes::{Of, Route},
+};
 
 macro_rules! groups {
     ($($group:ident $name:literal $doc:literal;)*) => {
@@ -37,7 +40,7 @@ groups! {
 
 impl Group {
     /// The group of a call; `None`: none of the protocol's.
-    pub(super) fn of(dialect: Dialect, path: &str) -> Option<Self> {
+    pub(crate) fn of(dialect: Dialect, path: &str) -> Option<Self> {
         match dialect {
             Dialect::Http => Self::of_http(path),
             Dialect::Grpc => Self::of_grpc(path),
@@ -73,7 +76,7 @@ impl Group {
     fn of_http(path: &str) -> Option<Self> {
         Some(match Route::parse(path)? {
             Route::Live | Route::Ready | Route::Model(_, Of::Ready) => Self::Health,
-            Route::Server | Route::Model(_, Of::Metadata) => Self::Metadata,
+            Route::Server | Route::Model(_, Of::Metadata) | Route::Backends => Self::Metadata,
             Route::Model(_, Of::Infer) => Self::Inference,
             Route::SystemMemory(_) | Route::CudaMemory(_) => Self::SharedMemory,
             Route::Model(_, Of::Config) => Self::ModelConfig,
@@ -81,8 +84,14 @@ impl Group {
             Route::Statistics | Route::Model(_, Of::Statistics) => Self::Statistics,
             Route::Trace(_) => Self::Trace,
             Route::Logging => Self::Logging,
+            Route::Asset(_) => return None,
         })
     }
+}
+
+/// Whether everybody may read what lies at a path: it is the same on every server and tells nothing of this one.
+pub(super) fn is_public(dialect: Dialect, path: &str) -> bool {
+    dialect == Dialect::Http && Asset::at(path).is_some()
 }
 
 #[cfg(test)]
@@ -110,11 +119,22 @@ mod tests {
             ("/v2/trace/setting", Some(Group::Trace)),
             ("/v2/models/m/trace/setting", Some(Group::Trace)),
             ("/v2/logging", Some(Group::Logging)),
+            ("/v2/hypersonic/backends", Some(Group::Metadata)),
             ("/", None),
             ("/metrics", None),
             ("/v2/openapi.json", None),
         ] {
             assert_eq!(Group::of(Dialect::Http, path), group, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_everybody_may_read() {
+        for (path, public) in
+            [("/", true), ("/v2/openapi.json", true), ("/v2", false), ("/v2/hypersonic/backends", false)]
+        {
+            assert_eq!(is_public(Dialect::Http, path), public, "{path}");
+            assert!(!is_public(Dialect::Grpc, path), "{path}");
         }
     }
 

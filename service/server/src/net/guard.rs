@@ -24,7 +24,7 @@ use tracing::Span;
 
 use super::{
     Peer,
-    group::Group,
+    group::{Group, is_public},
     rate::RateLimits,
     restrict::Restrictions,
     tokens::Tokens,
@@ -41,7 +41,8 @@ pub enum Dialect {
 }
 
 /// What stands before a router. Health is asked by probes that know no token and must not be told to wait: it is free
-/// of both, though not of [`restrictions`](Self::restrictions).
+/// of both, though not of [`restrictions`](Self::restrictions). The built-in page is free of tokens, since it is what
+/// asks its user for one.
 #[derive(Debug, Clone)]
 pub struct Guard {
     /// The port's protocol.
@@ -73,9 +74,12 @@ impl Guard {
     }
 
     fn check(&self, request: &Request) -> Result<(), Refusal> {
-        let group = Group::of(self.dialect, request.uri().path());
+        let path = request.uri().path();
+        let group = Group::of(self.dialect, path);
         if group != Some(Group::Health) {
-            if let Some(tokens) = &self.tokens {
+            if let Some(tokens) = &self.tokens
+                && !(group.is_none() && is_public(self.dialect, path))
+            {
                 let found = bearer(request.headers()).ok_or(Refusal::NoToken)?;
                 if !tokens.contains(found) {
                     return Err(Refusal::WrongToken);

@@ -4,3 +4,4 @@ mod fixture;
 mod infer;
 mod management;
 mod metadata;
+mod page;

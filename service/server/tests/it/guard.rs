@@ -42,8 +42,11 @@ async fn tokens_over_http() {
         let answer = get(&mut stream, "/v2/models/m", &format!("{header}\r\n")).await;
         assert_eq!(answer.status, status, "{header}");
     }
-    // Probes know no token; paths that nobody knows need one.
-    assert_eq!(get(&mut stream, "/v2/health/live", "").await.status, 200);
+    // Probes know no token, nor does a browser that comes for the page; paths that nobody knows need one.
+    for path in ["/v2/health/live", "/", "/v2/openapi.json"] {
+        assert_eq!(get(&mut stream, path, "").await.status, 200, "{path}");
+    }
+    assert_eq!(get(&mut stream, "/v2/hypersonic/backends", "").await.status, 401);
     assert_eq!(get(&mut stream, "/anything", "").await.status, 401);
 }
 

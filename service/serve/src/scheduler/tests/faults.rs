@@ -22,7 +22,7 @@ fn first_of(s: &Scheduler) -> &runners::Member {
 }
 
 fn healthy(s: &Scheduler) -> Vec<bool> {
-    s.health().into_iter().map(|(_, _, well, _)| well).collect()
+    s.health().into_iter().map(|h| h.healthy).collect()
 }
 
 #[tokio::test]
@@ -40,13 +40,16 @@ async fn the_next_one_takes_over() {
         }
         // It was asked once.
         assert_eq!((first.calls().len(), second.calls().len()), (1, 3));
-        let health: Vec<_> = s.health();
+        let health = |backend: &str, device: &str, healthy, problem: &str| Health {
+            backend: backend.into(),
+            device: device.to_owned(),
+            exact: false,
+            healthy,
+            problem: problem.to_owned(),
+        };
         assert_eq!(
-            health,
-            [
-                ("first".into(), "card 0".to_owned(), false, "fake: no power".to_owned()),
-                ("second".into(), "cpu".to_owned(), true, String::new()),
-            ]
+            s.health(),
+            [health("first", "card 0", false, "fake: no power"), health("second", "cpu", true, "")]
         );
         let counts = statistics(&s);
         assert_eq!((counts.success.count, counts.fail.count, counts.execution_count), (3, 0, 3));
@@ -140,7 +143,7 @@ async fn a_panic_is_a_failure() {
         let s = pair(joining(8), &first, &second);
         assert_eq!(answer(s.run(job(&[1])).await), [3]);
         assert_eq!(answer(s.run(job(&[2])).await), [5]);
-        assert_eq!(s.health()[0].3, "panicked: out of bounds");
+        assert_eq!(s.health()[0].problem, "panicked: out of bounds");
         let s = scheduler(joining(8), &first);
         let e = s.run(job(&[1])).await.unwrap_err();
         assert_eq!((e.code, &*e.message), (Code::Internal, "fake on cpu: panicked: out of bounds"));
@@ -185,7 +188,7 @@ async fn nonsense_is_a_failure() {
         let runners = vec![nonsense, fake.runner("fake", "cpu")];
         let s = Scheduler::new("m", joining(8), true, runners, Arc::default());
         assert_eq!(answer(s.run(job(&[1, 2])).await), [3, 5]);
-        assert_eq!(s.health()[0].3, message);
+        assert_eq!(s.health()[0].problem, message);
     }
 }
 
@@ -276,7 +279,7 @@ async fn whoever_hangs_is_given_up() {
         assert_eq!((&*done.backend, values(&done.outputs[0])), ("second", results(&[i])));
         member.retry_in(LONG);
     }
-    assert_eq!(s.health()[0].3, "did not return within 1s");
+    assert_eq!(s.health()[0].problem, "did not return within 1s");
     assert_eq!(member.stuck(), 1);
     // What comes back is dropped, and its thread is free.
     gates.open(100);
