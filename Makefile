@@ -7,7 +7,6 @@ SHELL := bash
 # Variables that tests and the binary read: HYPERSONIC_AP_TYPES, ORT_DYLIB_PATH.
 ENV = eval "$$(scripts/env)"
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-FIXTURES = tests/fixtures/exports
 
 .PHONY: help setup setup-test demo test conformance-triton lint fmt clean
 
@@ -20,14 +19,9 @@ setup: ## install what is missing to build and run
 setup-test:
 	@scripts/setup --test
 
-demo: setup ## compile, simulate and check two models trained on handwritten digits
+demo: setup ## compile, simulate, check and serve models trained on handwritten digits
 	@cargo build --release --locked --quiet --bin hypersonic
-	@$(ENV); for model in mlp cnn; do \
-	  base=$(FIXTURES)/torch_legacy-digits_$$model; \
-	  echo; \
-	  $(TARGET)/release/hypersonic check $$base.onnx --precision 'fixed<16,6>' --output target/demo/digits_$$model --force \
-	    --input $$base.x.npy --labels $$base.labels.npy; \
-	done
+	@$(ENV); scripts/demo $(TARGET)/release/hypersonic target/demo
 
 lint: setup-test ## format, clippy and dependency rules
 	cargo fmt --all --check

@@ -11,8 +11,8 @@ import wire
 pytestmark = pytest.mark.perf_analyzer
 
 SERVER_COLUMNS = ["Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output"]
-# Short windows; any spread between them is fine.
-QUICK = ["--measurement-interval", "300", "--max-trials", "3", "--stability-percentage", "999"]
+# Short windows; any spread between them is fine, and a busy machine may need some more.
+QUICK = ["--measurement-interval", "300", "--max-trials", "20", "--stability-percentage", "999"]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,6 @@ def check(rows, printed, levels=1):
         assert float(row["Inferences/Second"]) > 0, printed
         for column in SERVER_COLUMNS:
             assert int(row[column]) >= 0, printed
-        assert sum(int(row[column]) for column in SERVER_COLUMNS) > 0, printed
     assert "Successful request count" in printed
     assert "rror" not in printed, printed
 
@@ -57,6 +56,13 @@ def check(rows, printed, levels=1):
 @pytest.mark.parametrize("way", ["--sync", "--async"])
 def test_closed_loop(analyse, protocol, way):
     check(*analyse(protocol, way))
+
+
+def test_server_columns(analyse):
+    """In microseconds of a request: the model takes 300 ms of its own."""
+    rows, printed = analyse("grpc", "--measurement-interval", "1000", model="slow")
+    check(rows, printed)
+    assert int(rows[0]["Server Compute Infer"]) >= 300_000, printed
 
 
 def test_streaming(analyse):
