@@ -41,10 +41,13 @@ impl Core {
 
     /// Has a thread look at the queue: one that sleeps, or a new one where those do not suffice.
     fn call(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
-        if state.threads < self.instances && state.idle < state.queue.len() {
+        if state.threads < self.instances && state.starting + state.idle < state.queue.len() {
             let core = Arc::clone(self);
             match thread::Builder::new().name(format!("hs-{}", self.name)).spawn(move || core.serve()) {
-                Ok(_) => state.threads += 1,
+                Ok(_) => {
+                    state.threads += 1;
+                    state.starting += 1;
+                }
                 Err(e) if state.threads == 0 => return Err(e),
                 // Those that there are do it all.
                 Err(_) => {}
@@ -61,6 +64,7 @@ impl Core {
     fn serve(self: Arc<Self>) {
         let mut caller = Caller::default();
         let mut state = self.state();
+        state.starting -= 1;
         loop {
             match self.step(&mut state) {
                 Step::Run(requests, number) => {

@@ -87,11 +87,11 @@ fn nothing_becomes_everything() {
     let found = completed("", true, false).unwrap();
     let expected = format!(
         r#"name: "m" platform: "p" backend: "b" max_batch_size: 65536 version_policy {{ latest {{ num_versions: 1 }} }}
-           dynamic_batching {{}} {PORTS}"#
+           instance_group {{ name: "m_0" kind: KIND_CPU count: 7 }} dynamic_batching {{}} {PORTS}"#
     );
     assert_eq!(to_pbtxt(&found), to_pbtxt(&config(&expected)));
     let spec = Spec::new("m", found, Path::new("/")).unwrap();
-    assert_eq!((spec.max_batch, spec.policy.max_batch, spec.policy.instances), (65_536, 65_536, 0));
+    assert_eq!((spec.max_batch, spec.policy.max_batch, spec.policy.instances), (65_536, 65_536, 7));
     assert!(spec.policy.batching.is_some());
     assert_eq!(spec.inputs[0].dims, [-1, 3]);
     assert_eq!((spec.inputs[1].datatype, spec.inputs[1].dims.len()), (Datatype::Int64, 0));
@@ -176,7 +176,8 @@ fn outputs_that_are_not_listed_are_not_served() {
     assert_eq!(executable.outputs(), [info("z", Datatype::Fp16, &[-1])]);
     assert_eq!(executable.inputs().len(), 2);
     let expected = Tensor::of([1], vec![1i64]).unwrap();
-    assert_eq!(executable.run_buffers(&[]).unwrap(), [Buffer::from(expected.clone())]);
+    let row = [Tensor::of([1, 3], vec![0f32; 3]).unwrap(), Tensor::of([1], vec![0i64]).unwrap()];
+    assert_eq!(executable.run_buffers(&row.map(Buffer::from)).unwrap(), [Buffer::from(expected.clone())]);
     assert_eq!(executable.run(&[]).unwrap(), [expected]);
     assert_eq!(executable.concurrency(), 7);
 }
