@@ -110,6 +110,13 @@ def start(kind, program, tmp_path):
         one.kill()
 
 
+@pytest.fixture
+def ours(kind):
+    """For tests of what Triton has not, or of what it would not survive."""
+    if kind != "hypersonic":
+        pytest.skip("of Hypersonic alone")
+
+
 @pytest.fixture(autouse=True)
 def time_limit():
     """A server that does not answer fails the test instead of stopping the suite."""

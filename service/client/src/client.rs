@@ -96,15 +96,7 @@ impl Client {
     /// The options do not go together, a file is refused, or nobody answers.
     pub async fn connect(url: &Url, options: &Options) -> Result<Self, ClientError> {
         let connector = Connector::new(url.clone(), options)?;
-        let token = options.token.as_ref().map(|token| {
-            HeaderValue::try_from(format!("Bearer {token}"))
-                .map(|mut value| {
-                    value.set_sensitive(true);
-                    value
-                })
-                .map_err(|_| ClientError::Options("the token has characters that no header holds".to_owned()))
-        });
-        let (token, timeout) = (token.transpose()?, options.timeout);
+        let (token, timeout) = (token(options)?, options.timeout);
         let text = url.to_string();
         let connect = async {
             Ok(match url.protocol() {
@@ -168,7 +160,16 @@ impl Client {
     }
 }
 
-async fn in_time<T>(
+/// The header that shows the token.
+pub(crate) fn token(options: &Options) -> Result<Option<HeaderValue>, ClientError> {
+    let Some(token) = &options.token else { return Ok(None) };
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| ClientError::Options("the token has characters that no header holds".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+pub(crate) async fn in_time<T>(
     url: &str,
     limit: Option<Duration>,
     work: impl Future<Output = Result<T, ClientError>>,

@@ -64,6 +64,24 @@ impl Connection {
     }
 }
 
+/// What a server says that does not do what it is asked.
+fn refusal(answer: &Answer) -> ClientError {
+    #[derive(Deserialize)]
+    struct Wrong {
+        error: String,
+    }
+    let message = match serde_json::from_slice::<Wrong>(&answer.body) {
+        Ok(wrong) => wrong.error,
+        Err(_) => {
+            let text = String::from_utf8_lossy(&answer.body);
+            let text = text.trim();
+            let reason = answer.status.canonical_reason().unwrap_or("no reason given");
+            if text.is_empty() { reason.to_owned() } else { text.chars().take(EXCERPT).collect() }
+        }
+    };
+    ClientError::Refused { status: Status::Http(answer.status.as_u16()), message }
+}
+
 /// A server's answer.
 struct Answer {
     status: StatusCode,
@@ -82,15 +100,31 @@ impl Http {
         connector: Connector,
         token: Option<HeaderValue>,
     ) -> Result<Self, ClientError> {
+        let http = Self::new(connector, token)?;
+        let first = http.open().await?;
+        http.put_back(first);
+        Ok(http)
+    }
+
+    /// It connects with the first call.
+    pub(crate) fn new(connector: Connector, token: Option<HeaderValue>) -> Result<Self, ClientError> {
         let mut headers = HeaderMap::new();
         let host = HeaderValue::try_from(connector.url().authority())
             .map_err(|e| ClientError::Options(format!("'{}' is no host: {e}", connector.url().host())))?;
         headers.insert(HOST, host);
         headers.extend(token.map(|t| (AUTHORIZATION, t)));
-        let http = Self { connector, headers, idle: Mutex::default() };
-        let first = http.open().await?;
-        http.put_back(first);
-        Ok(http)
+        Ok(Self { connector, headers, idle: Mutex::default() })
+    }
+
+    /// Sends JSON to a path; whatever is answered with a status below 300 is success.
+    pub(crate) async fn post(&self, path: &str, json: Vec<u8>) -> Result<(), ClientError> {
+        let uri = Uri::try_from(path).map_err(|e| ClientError::Request(format!("path '{path}': {e}")))?;
+        let mut headers = self.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut body = Builder::default();
+        body.tensor(&json.into());
+        let answer = self.call(&Template { method: Method::POST, uri, headers, body: body.finish() }).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(refusal(&answer)) }
     }
 
     async fn open(&self) -> Result<Connection, ClientError> {
@@ -151,23 +185,7 @@ impl Http {
     /// The call's answer, where it is 200.
     async fn checked(&self, template: &Template) -> Result<Answer, ClientError> {
         let answer = self.call(template).await?;
-        if answer.status == StatusCode::OK {
-            return Ok(answer);
-        }
-        #[derive(Deserialize)]
-        struct Wrong {
-            error: String,
-        }
-        let message = match serde_json::from_slice::<Wrong>(&answer.body) {
-            Ok(wrong) => wrong.error,
-            Err(_) => {
-                let text = String::from_utf8_lossy(&answer.body);
-                let text = text.trim();
-                let reason = answer.status.canonical_reason().unwrap_or("no reason given");
-                if text.is_empty() { reason.to_owned() } else { text.chars().take(EXCERPT).collect() }
-            }
-        };
-        Err(ClientError::Refused { status: Status::Http(answer.status.as_u16()), message })
+        if answer.status == StatusCode::OK { Ok(answer) } else { Err(refusal(&answer)) }
     }
 
     fn template(

@@ -14,9 +14,11 @@ mod grpc;
 mod http;
 pub mod load;
 mod metadata;
+mod poster;
 mod url;
 
 pub use client::{Client, Options, Prepared};
 pub use error::{ClientError, Status};
 pub use metadata::{Metadata, TensorMetadata};
+pub use poster::Poster;
 pub use url::{Protocol, Url, UrlError};

@@ -51,6 +51,11 @@ pub struct Url {
 impl Url {
     /// Reads an address.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        Self::with_usual_port(text, None)
+    }
+
+    /// Reads an address of something else, which usually listens on another port.
+    pub fn with_usual_port(text: &str, usual: Option<u16>) -> Result<Self, UrlError> {
         let wrong = |what: String| UrlError::Part { url: text.to_owned(), what };
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(UrlError::NoScheme(text.to_owned()));
@@ -92,10 +97,10 @@ impl Url {
             return Err(wrong("there is no host".to_owned()));
         }
         let port = match port {
-            None => match protocol {
+            None => usual.unwrap_or(match protocol {
                 Protocol::Http => 8000,
                 Protocol::Grpc => 8001,
-            },
+            }),
             Some(port) => port
                 .parse()
                 .ok()
@@ -178,6 +183,9 @@ mod tests {
             let url = Url::parse(text).unwrap();
             assert_eq!(url.to_string(), full);
             assert_eq!(Url::parse(full).unwrap(), url);
+        }
+        for (text, port) in [("http://a", 4318), ("http://a:1/b", 1)] {
+            assert_eq!(Url::with_usual_port(text, Some(4318)).unwrap().port(), port);
         }
         let url = Url::parse("grpcs://[::1]:9").unwrap();
         assert_eq!((url.protocol(), url.is_tls(), url.host(), url.port()), (Protocol::Grpc, true, "::1", 9));

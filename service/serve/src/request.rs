@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use hs_runtime::{Buffer, Datatype};
 
+use crate::scheduler::Times;
+
 /// One inference request. Nothing in it has been checked against the model.
 #[derive(Debug, Clone, Default)]
 pub struct InferRequest {
@@ -59,6 +61,8 @@ pub struct InferResponse {
     pub backend: Arc<str>,
     /// Whether the outputs are bit for bit what the compiled model gives on any device.
     pub exact: bool,
+    /// When it was run.
+    pub times: Times,
 }
 
 /// An output of an answer.

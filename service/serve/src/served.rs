@@ -124,6 +124,7 @@ impl Served {
             outputs,
             backend: done.backend,
             exact: done.exact,
+            times: done.times,
         })
     }
 

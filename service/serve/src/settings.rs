@@ -99,7 +99,20 @@ const TRACE: &[(&str, &str)] = &[
     ("trace_mode", "triton"),
 ];
 
-type Trace = BTreeMap<String, Vec<String>>;
+/// What was set, and the requests that it has decided on.
+#[derive(Debug, Default)]
+struct Trace {
+    values: BTreeMap<String, Vec<String>>,
+    /// Requests that might have been recorded, and that have been.
+    seen: u64,
+    recorded: u64,
+}
+
+impl Trace {
+    fn get(&self, key: &str) -> Option<&Vec<String>> {
+        self.values.get(key)
+    }
+}
 
 /// Trace and log settings.
 #[derive(Debug)]
@@ -157,6 +170,38 @@ impl Settings {
             .collect()
     }
 
+    /// Whether a request to a model is to be recorded; to none when `model` is empty. `caller`: whether its caller
+    /// records it, where there is one that says so: what a caller leaves out is left out here, and what it records is
+    /// not subject to the rate.
+    pub fn records(&self, model: &str, caller: Option<bool>) -> bool {
+        if caller == Some(false) {
+            return false;
+        }
+        let mut all = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = |key: &str| {
+            let own = all.get(model).and_then(|t| t.get(key));
+            own.or_else(|| all.get("").and_then(|t| t.get(key))).and_then(|v| v.first()).map(String::as_str)
+        };
+        let number = |key: &str, default: i64| text(key).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let off = text("trace_level").is_none_or(|level| level == "OFF");
+        let (rate, count) = (number("trace_rate", 1000), number("trace_count", -1));
+        if off || (caller.is_none() && rate == 0) {
+            return false;
+        }
+        // A model with settings of its own counts for itself.
+        let own = all.get(model).is_some_and(|t| !t.values.is_empty());
+        let Some(scope) = all.get_mut(if own { model } else { "" }) else { return false };
+        if caller.is_none() {
+            scope.seen += 1;
+            if !scope.seen.is_multiple_of(rate.unsigned_abs()) {
+                return false;
+            }
+        }
+        let wanted = u64::try_from(count).map_or(true, |count| scope.recorded < count);
+        scope.recorded += u64::from(wanted);
+        wanted
+    }
+
     /// Changes trace settings, all or none; no values: back to what holds for all, or to the default.
     pub fn update_trace(
         &self,
@@ -171,11 +216,13 @@ impl Settings {
         let own = all.entry(model.to_owned()).or_default();
         for (key, values) in changes {
             if values.is_empty() {
-                own.remove(&key);
+                own.values.remove(&key);
             } else {
-                own.insert(key, values);
+                own.values.insert(key, values);
             }
         }
+        // A count begins anew.
+        (own.seen, own.recorded) = (0, 0);
         drop(all);
         Ok(self.trace(model))
     }
@@ -248,5 +295,33 @@ mod tests {
         {
             assert!(set("", key, &[value]).is_err(), "{key}");
         }
+    }
+
+    #[test]
+    fn which_requests_are_recorded() {
+        let s = Settings::default();
+        let set = |model: &str, settings: &[(&str, &str)]| {
+            let one = |(key, value): &(&str, &str)| ((*key).to_owned(), vec![(*value).to_owned()]);
+            s.update_trace(model, settings.iter().map(one)).unwrap();
+        };
+        let of = |model: &str, count: usize| (0..count).filter(|_| s.records(model, None)).count();
+        // Off, whatever callers say.
+        assert!(!s.records("m", Some(true)) && of("m", 2000) == 0);
+        set("", &[("trace_level", "TIMESTAMPS")]);
+        assert_eq!(of("m", 2000), 2);
+        // Callers that say something decide.
+        assert!(s.records("m", Some(true)) && !s.records("m", Some(false)));
+        set("", &[("trace_rate", "3"), ("trace_count", "2")]);
+        assert_eq!((of("m", 2), of("n", 1), of("m", 3), of("", 30)), (0, 1, 1, 0));
+        assert!(!s.records("m", Some(true)));
+        // A count begins anew with each change, and a model's own settings are its own.
+        set("", &[("trace_count", "1")]);
+        set("m", &[("trace_rate", "1"), ("trace_count", "-1")]);
+        assert_eq!((of("m", 9), of("n", 9)), (9, 1));
+        set("m", &[("trace_level", "OFF")]);
+        assert_eq!(of("m", 9), 0);
+        set("", &[("trace_rate", "0"), ("trace_count", "-1")]);
+        assert_eq!(of("n", 9), 0);
+        assert!(s.records("n", Some(true)));
     }
 }

@@ -199,7 +199,7 @@ pub(crate) struct LogFlags {
     /// Append the log to this file instead of standard error
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
-    /// Export traces by OTLP over HTTP to this URL, such as http://localhost:4318
+    /// Export traces by OTLP over HTTP to this collector, such as http://localhost:4318
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
 }
@@ -255,11 +255,11 @@ ignored! {
     allow_cpu_metrics "allow-cpu-metrics" "metrics cost nothing until they are read";
     metrics_interval_ms "metrics-interval-ms" "metrics are computed when they are read";
     metrics_config "metrics-config" "all metrics are on";
-    trace_config "trace-config" "traces are exported with --otlp-endpoint";
+    trace_config "trace-config" "traces are exported with --otlp-endpoint; clients set what is recorded by /v2/trace/setting";
     trace_file "trace-file" "traces are exported with --otlp-endpoint";
-    trace_level "trace-level" "traces are exported with --otlp-endpoint";
-    trace_rate "trace-rate" "traces are exported with --otlp-endpoint";
-    trace_count "trace-count" "traces are exported with --otlp-endpoint";
+    trace_level "trace-level" "traces are exported with --otlp-endpoint; clients set what is recorded by /v2/trace/setting";
+    trace_rate "trace-rate" "traces are exported with --otlp-endpoint; clients set what is recorded by /v2/trace/setting";
+    trace_count "trace-count" "traces are exported with --otlp-endpoint; clients set what is recorded by /v2/trace/setting";
     trace_log_frequency "trace-log-frequency" "traces are exported with --otlp-endpoint";
     model_load_thread_count "model-load-thread-count" "one model a core is loaded at a time";
     model_load_retry_count "model-load-retry-count" "a model that fails once fails again";

@@ -2,6 +2,7 @@
 
 mod flags;
 mod log;
+mod otlp;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -123,7 +124,7 @@ impl Port {
 }
 
 /// Listens where the options say.
-fn ports(args: &Args, server: &Arc<Server>) -> Result<Vec<Port>, Failure> {
+fn ports(args: &Args, server: &Arc<Server>, tracer: Option<&Arc<net::Tracer>>) -> Result<Vec<Port>, Failure> {
     let (ports, limits) = (&args.ports, &args.limits);
     let common = net::Options {
         max_connections: limits.max_connections,
@@ -159,7 +160,8 @@ fn ports(args: &Args, server: &Arc<Server>) -> Result<Vec<Port>, Failure> {
             tokens: tokens.clone(),
             restrictions: net::Restrictions::parse(dialect, restricted).map_err(Failure::usage)?,
             rates: rates.clone(),
-            trace: args.log.otlp_endpoint.is_some() || args.log.log_verbose > 0,
+            trace: args.log.log_verbose > 0,
+            tracer: tracer.cloned(),
             ..net::Guard::new(dialect)
         })
     };
@@ -192,6 +194,9 @@ fn ports(args: &Args, server: &Arc<Server>) -> Result<Vec<Port>, Failure> {
     Ok(all)
 }
 
+/// How long the last traces may take.
+const LAST_TRACES: Duration = Duration::from_millis(300);
+
 /// Serves until a signal says to stop and the requests under way are answered.
 async fn serve(args: &Args) -> Result<Report, Failure> {
     let begin = Instant::now();
@@ -200,8 +205,18 @@ async fn serve(args: &Args) -> Result<Report, Failure> {
     for (flag, why) in args.ignored.given() {
         tracing::warn!("{flag} has no effect: {why}");
     }
+    let mut tracer = None;
+    let mut exporter = None;
+    if let Some(endpoint) = &args.log.otlp_endpoint {
+        let (made, traces) = net::Tracer::new(Arc::clone(&server));
+        let export = otlp::Exporter::new(endpoint, &args.models.id, traces)?;
+        otlp::switch_on(server.settings())?;
+        exporter = Some(tokio::spawn(export.run()));
+        tracer = Some(made);
+    }
     // Listening comes before loading: a port that is taken is noticed at once, and probes are answered meanwhile.
-    let ports = ports(args, &server)?;
+    let ports = ports(args, &server, tracer.as_ref())?;
+    drop(tracer);
     let mut stop = Stop::new()?;
     let (shutdown, _) = watch::channel(false);
     let mut running = Vec::new();
@@ -248,6 +263,10 @@ async fn serve(args: &Args) -> Result<Report, Failure> {
     let mut cut = 0;
     for port in running {
         cut += port.await.unwrap_or(0);
+    }
+    if let Some(exporter) = exporter {
+        // Nobody makes traces any more; a collector that hangs must not keep the process.
+        let _ = tokio::time::timeout(LAST_TRACES, exporter).await;
     }
     let seconds = drain.elapsed().as_secs_f64();
     tracing::info!("stopped after {seconds:.3} s, {cut} connections cut");

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use hs_runtime::Buffer;
 
 use super::{
-    Answer, Core, Done,
+    Answer, Core, Done, Times,
     call::Caller,
     queue::Waiting,
     runners::{Failure, Ran},
@@ -51,7 +51,9 @@ impl Core {
         let done = Instant::now();
         match ran {
             Ok(ran) => {
-                let answers = self.split(&ran, &batch.rows);
+                // Each request knows itself when it arrived.
+                let times = Times { arrived: start, started: start, ended: done, rows: total };
+                let answers = self.split(&ran, &batch.rows, times);
                 let infer = done - joined;
                 ran.by.was_busy(infer);
                 self.statistics.computed(&Computed {
@@ -86,8 +88,8 @@ impl Core {
     }
 
     /// Gives each request its rows.
-    fn split(&self, ran: &Ran<'_>, rows: &[usize]) -> Vec<Answer> {
-        let done = |outputs| Ok(ran.done(outputs));
+    fn split(&self, ran: &Ran<'_>, rows: &[usize], times: Times) -> Vec<Answer> {
+        let done = |outputs| Ok(ran.done(outputs, times));
         if rows.len() == 1 {
             return vec![done(ran.outputs.clone())];
         }
@@ -102,9 +104,9 @@ impl Core {
 }
 
 impl Ran<'_> {
-    pub(super) fn done(&self, outputs: Vec<Buffer>) -> Done {
+    pub(super) fn done(&self, outputs: Vec<Buffer>, times: Times) -> Done {
         let runner = &self.by.runner;
-        Done { outputs, backend: Arc::clone(&runner.backend), exact: runner.executable.is_exact() }
+        Done { outputs, backend: Arc::clone(&runner.backend), exact: runner.executable.is_exact(), times }
     }
 }
 

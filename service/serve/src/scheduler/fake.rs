@@ -172,7 +172,7 @@ pub(crate) fn failure(message: &str) -> RunError {
 }
 
 /// Waits for what happens soon.
-pub(crate) fn until(happened: impl Fn() -> bool) {
+pub(crate) fn until(mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
         assert!(start.elapsed() < LONG, "nothing happened");

@@ -36,16 +36,27 @@ impl Core {
             // Somebody waits already for a batch to fill.
             return Ok(());
         }
-        if state.threads < self.instances && state.idle < state.queue.len() {
+        self.call(state)
+    }
+
+    /// Has a thread look at the queue: one that sleeps, or a new one where those do not suffice.
+    fn call(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        if state.threads < self.instances && state.starting + state.idle < state.queue.len() {
             let core = Arc::clone(self);
             match thread::Builder::new().name(format!("hs-{}", self.name)).spawn(move || core.serve()) {
-                Ok(_) => state.threads += 1,
+                Ok(_) => {
+                    state.threads += 1;
+                    state.starting += 1;
+                }
                 Err(e) if state.threads == 0 => return Err(e),
                 // Those that there are do it all.
                 Err(_) => {}
             }
         }
-        self.wake.notify_one();
+        // Whoever is awake looks before it sleeps.
+        if state.idle > 0 {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -53,6 +64,7 @@ impl Core {
     fn serve(self: Arc<Self>) {
         let mut caller = Caller::default();
         let mut state = self.state();
+        state.starting -= 1;
         loop {
             match self.step(&mut state) {
                 Step::Run(requests, number) => {
@@ -84,7 +96,7 @@ impl Core {
         }
     }
 
-    fn step(&self, state: &mut State) -> Step {
+    fn step(self: &Arc<Self>, state: &mut State) -> Step {
         let now = Instant::now();
         let refused = state.queue.expire(now, &self.policy);
         self.gate.unqueued(refused.len());
@@ -104,8 +116,9 @@ impl Core {
                 self.gate.unqueued(requests.len());
                 let number = state.formed;
                 state.formed += 1;
-                if !state.queue.is_empty() && state.idle > 0 {
-                    self.wake.notify_one();
+                if !state.queue.is_empty() {
+                    // It is this thread's no longer. Where no other one can be had, it comes back.
+                    let _ = self.call(state);
                 }
                 Step::Run(requests, number)
             }

@@ -61,6 +61,21 @@ pub struct Done {
     pub backend: Arc<str>,
     /// Whether it computes the model's exact codes.
     pub exact: bool,
+    /// When.
+    pub times: Times,
+}
+
+/// How a request went through the scheduler.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// It came.
+    pub arrived: Instant,
+    /// A batch was formed of it.
+    pub started: Instant,
+    /// The batch had been run.
+    pub ended: Instant,
+    /// Rows of the batch.
+    pub rows: usize,
 }
 
 /// A backend of a version, and whether it is in use.
@@ -105,8 +120,9 @@ struct Core {
 #[derive(Debug, Default)]
 struct State {
     queue: Queue,
-    /// Threads, and how many of them sleep.
+    /// Threads, and how many of them have not begun yet or sleep.
     threads: usize,
+    starting: usize,
     idle: usize,
     /// Batches formed so far.
     formed: u64,
@@ -218,7 +234,8 @@ impl Core {
             Ok(mut ran) => {
                 ran.by.was_busy(done - start);
                 let outputs = std::mem::take(&mut ran.outputs);
-                let answer = ran.done(outputs);
+                let answer =
+                    ran.done(outputs, Times { arrived, started: start, ended: done, rows: job.rows });
                 let end = Instant::now();
                 self.statistics.computed(&Computed {
                     requests: 1,
@@ -276,7 +293,7 @@ impl Request<'_> {
         match answer {
             Ok(done) => {
                 self.core.statistics.succeeded(time);
-                Ok(done)
+                Ok(Done { times: Times { arrived: self.arrived, ..done.times }, ..done })
             }
             Err((e, reason)) => {
                 self.core.statistics.failed(time, reason);

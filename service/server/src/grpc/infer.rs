@@ -11,6 +11,8 @@ use hs_proto::{
 use hs_runtime::Datatype;
 use hs_serve::{InferRequest, InferResponse, InputTensor, RequestedOutput, ServeError, Server, SharedMemory};
 
+use crate::net::{self, Trace};
+
 use super::{
     contents,
     parameters::{self, Parameters, bool_param, number_param, string_param},
@@ -54,11 +56,12 @@ type Places = BTreeMap<String, Place>;
 /// Answers a request.
 pub(super) async fn infer(
     server: &Server,
+    trace: Option<&Trace>,
     request: ModelInferRequest,
 ) -> Result<ModelInferResponse, ServeError> {
     let id = request.id.clone();
     let (request, places) = self::request(server.shm(), request)?;
-    let response = server.infer(request).await?;
+    let response = net::infer(server, trace, request).await?;
     self::response(server.shm(), id, &places, response)
 }
 

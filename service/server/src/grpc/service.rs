@@ -13,6 +13,8 @@ use hs_serve::{Code, LoadOverride, ModelStatistics, Region, ServeError, Server, 
 use serde_json::Value;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::net::trace_of;
+
 use super::{infer::infer, status, stream::Answers};
 
 /// The service, over a server.
@@ -95,7 +97,9 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<proto::ModelInferRequest>,
     ) -> Answer<proto::ModelInferResponse> {
-        infer(&self.server, request.into_inner()).await.map(Response::new).map_err(status)
+        let trace = trace_of(request.extensions()).cloned();
+        let answer = infer(&self.server, trace.as_deref(), request.into_inner()).await;
+        answer.map(Response::new).map_err(status)
     }
 
     type ModelStreamInferStream = Answers;

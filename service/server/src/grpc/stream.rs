@@ -12,6 +12,8 @@ use hs_proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
 use hs_serve::{ServeError, Server};
 use tonic::{Request, Status, Streaming};
 
+use crate::net::{Trace, trace_of};
+
 use super::{infer::infer, parameters::bool_param, status};
 
 /// Requests of one stream that are under way at a time; more wait at the client.
@@ -25,6 +27,8 @@ type Answer = Result<ModelStreamInferResponse, (String, ServeError)>;
 /// The answers to a stream of requests, in their order; the requests run side by side.
 pub(super) struct Answers {
     server: Arc<Server>,
+    /// Its end is the end of the stream.
+    trace: Option<Arc<Trace>>,
     requests: Option<Streaming<ModelInferRequest>>,
     running: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -36,8 +40,9 @@ impl Answers {
     pub(super) fn new(server: Arc<Server>, request: Request<Streaming<ModelInferRequest>>) -> Self {
         let errors_end = request.metadata().get(GRPC_ERROR).is_some_and(|v| v.as_bytes() == b"true");
         let draining = Box::pin(super::draining(&request));
+        let trace = trace_of(request.extensions()).cloned();
         let requests = Some(request.into_inner());
-        Self { server, requests, running: FuturesOrdered::new(), draining, errors_end }
+        Self { server, trace, requests, running: FuturesOrdered::new(), draining, errors_end }
     }
 
     /// Starts what clients have sent. An error ends the stream.
@@ -49,10 +54,13 @@ impl Answers {
                 Poll::Ready(None) => self.requests = None,
                 Poll::Ready(Some(request)) => {
                     let request = request?;
-                    let server = Arc::clone(&self.server);
+                    let (server, trace) = (Arc::clone(&self.server), self.trace.clone());
                     self.running.push_back(Box::pin(async move {
                         let id = request.id.clone();
-                        infer(&server, request).await.map(answer).map_err(|error| (id, error))
+                        infer(&server, trace.as_deref(), request)
+                            .await
+                            .map(answer)
+                            .map_err(|error| (id, error))
                     }));
                 }
             }

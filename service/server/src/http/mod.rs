@@ -91,7 +91,7 @@ async fn dispatch(api: &Api, request: &Parts, body: Body) -> Result<Answer, Http
         if post { body::read(&request.headers, body, api.limits.max_body).await? } else { <_>::default() };
     let server = &api.server;
     match route {
-        Route::Model(target, Of::Infer) => infer::infer(server, &target, &request.headers, body).await,
+        Route::Model(target, Of::Infer) => infer::infer(server, &target, request, body).await,
         Route::Live => Ok(health(server.is_live())),
         Route::Ready => Ok(health(server.is_ready())),
         Route::Server => models::server(server),

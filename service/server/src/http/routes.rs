@@ -128,6 +128,50 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The path with what clients choose in braces.
+    pub(crate) fn pattern(&self) -> &'static str {
+        match self {
+            Self::Live => "/v2/health/live",
+            Self::Ready => "/v2/health/ready",
+            Self::Server => "/v2",
+            Self::Model(Target { version: "", .. }, of) => match of {
+                Of::Metadata => "/v2/models/{model}",
+                Of::Ready => "/v2/models/{model}/ready",
+                Of::Config => "/v2/models/{model}/config",
+                Of::Statistics => "/v2/models/{model}/stats",
+                Of::Infer => "/v2/models/{model}/infer",
+            },
+            Self::Model(_, of) => match of {
+                Of::Metadata => "/v2/models/{model}/versions/{version}",
+                Of::Ready => "/v2/models/{model}/versions/{version}/ready",
+                Of::Config => "/v2/models/{model}/versions/{version}/config",
+                Of::Statistics => "/v2/models/{model}/versions/{version}/stats",
+                Of::Infer => "/v2/models/{model}/versions/{version}/infer",
+            },
+            Self::Statistics => "/v2/models/stats",
+            Self::Index(_) => "/v2/repository/index",
+            Self::Load(_) => "/v2/repository/models/{model}/load",
+            Self::Unload(_) => "/v2/repository/models/{model}/unload",
+            Self::SystemMemory(memory) => match (memory, memory.region().is_empty()) {
+                (Memory::Status(_), true) => "/v2/systemsharedmemory/status",
+                (Memory::Status(_), false) => "/v2/systemsharedmemory/region/{region}/status",
+                (Memory::Register(_), _) => "/v2/systemsharedmemory/region/{region}/register",
+                (Memory::Unregister(_), true) => "/v2/systemsharedmemory/unregister",
+                (Memory::Unregister(_), false) => "/v2/systemsharedmemory/region/{region}/unregister",
+            },
+            Self::CudaMemory(memory) => match (memory, memory.region().is_empty()) {
+                (Memory::Status(_), true) => "/v2/cudasharedmemory/status",
+                (Memory::Status(_), false) => "/v2/cudasharedmemory/region/{region}/status",
+                (Memory::Register(_), _) => "/v2/cudasharedmemory/region/{region}/register",
+                (Memory::Unregister(_), true) => "/v2/cudasharedmemory/unregister",
+                (Memory::Unregister(_), false) => "/v2/cudasharedmemory/region/{region}/unregister",
+            },
+            Self::Trace(model) if model.is_empty() => "/v2/trace/setting",
+            Self::Trace(_) => "/v2/models/{model}/trace/setting",
+            Self::Logging => "/v2/logging",
+        }
+    }
+
     /// Whether it can be read, and whether it can be posted to.
     pub(crate) fn methods(&self) -> (bool, bool) {
         match self {
@@ -159,6 +203,12 @@ impl Of {
 }
 
 impl<'a> Memory<'a> {
+    fn region(&self) -> &str {
+        match self {
+            Self::Status(region) | Self::Register(region) | Self::Unregister(region) => region,
+        }
+    }
+
     fn parse(segments: &[&'a str]) -> Option<Self> {
         let (region, verb) = match segments {
             [verb] => ("".into(), *verb),
@@ -231,6 +281,23 @@ mod tests {
             ("/v2/openapi.json", Asset::at("/v2/openapi.json").map(Route::Asset)),
         ] {
             assert_eq!(Route::parse(path), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_without_names() {
+        for (path, pattern) in [
+            ("/v2", "/v2"),
+            ("/v2/models/m", "/v2/models/{model}"),
+            ("/v2/models/m/infer", "/v2/models/{model}/infer"),
+            ("/v2/models/m/versions/7/infer", "/v2/models/{model}/versions/{version}/infer"),
+            ("/v2/models/m/trace/setting", "/v2/models/{model}/trace/setting"),
+            ("/v2/trace/setting", "/v2/trace/setting"),
+            ("/v2/repository/index", "/v2/repository/index"),
+            ("/v2/systemsharedmemory/region/r/register", "/v2/systemsharedmemory/region/{region}/register"),
+            ("/v2/systemsharedmemory/status", "/v2/systemsharedmemory/status"),
+        ] {
+            assert_eq!(Route::parse(path).unwrap().pattern(), pattern);
         }
     }
 

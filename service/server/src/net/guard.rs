@@ -27,6 +27,7 @@ use super::{
     group::{Group, is_public},
     rate::RateLimits,
     restrict::Restrictions,
+    spans::{Trace, Tracer},
     tokens::Tokens,
     trace::{TraceParent, span},
 };
@@ -53,19 +54,23 @@ pub struct Guard {
     pub restrictions: Restrictions,
     /// How often calls may come; shared between ports.
     pub rates: Option<Arc<RateLimits>>,
-    /// Whether each call gets a span, in the trace of its `traceparent`.
+    /// Whether what is logged of a call says which one, and the trace of its `traceparent`.
     pub trace: bool,
+    /// Who records calls; `None`: nobody.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl Guard {
     /// A guard that lets everything through.
     pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, tokens: None, restrictions: Restrictions::default(), rates: None, trace: false }
+        let restrictions = Restrictions::default();
+        Self { dialect, tokens: None, restrictions, rates: None, trace: false, tracer: None }
     }
 
     /// Puts the guard before the router; nothing at all where nothing is configured.
     pub fn protect(self, router: Router) -> Router {
-        if self.tokens.is_none() && self.rates.is_none() && self.restrictions.is_empty() && !self.trace {
+        let lets_through = self.tokens.is_none() && self.rates.is_none() && self.restrictions.is_empty();
+        if lets_through && !self.trace && self.tracer.is_none() {
             return router;
         }
         let guard = Arc::new(self);
@@ -73,9 +78,8 @@ impl Guard {
         router.layer(layer).with_state(())
     }
 
-    fn check(&self, request: &Request) -> Result<(), Refusal> {
+    fn check(&self, group: Option<Group>, request: &Request) -> Result<(), Refusal> {
         let path = request.uri().path();
-        let group = Group::of(self.dialect, path);
         if group != Some(Group::Health) {
             if let Some(tokens) = &self.tokens
                 && !(group.is_none() && is_public(self.dialect, path))
@@ -175,21 +179,28 @@ impl Service<Request> for Guarded {
         <Route as Service<Request>>::poll_ready(&mut self.inner, cx)
     }
 
-    fn call(&mut self, request: Request) -> Answer {
-        let span = if self.guard.trace {
+    fn call(&mut self, mut request: Request) -> Answer {
+        let guard = &self.guard;
+        let group = Group::of(guard.dialect, request.uri().path());
+        let trace = guard.tracer.as_ref().and_then(|t| t.begin(guard.dialect, group, &mut request));
+        let span = if guard.trace {
             let parent = TraceParent::of(request.headers());
             span(request.method(), request.uri().path(), parent.as_ref())
         } else {
             Span::none()
         };
-        match self.guard.check(&request) {
+        match guard.check(group, &request) {
             Ok(()) => {
                 let inner = span.in_scope(|| self.inner.call(request));
-                Answer::Running { inner, span }
+                Answer::Running { inner, span, trace }
             }
             Err(refusal) => {
                 span.in_scope(|| tracing::debug!(?refusal, "refused"));
-                Answer::Refused(Some(refusal.response(self.guard.dialect)))
+                let response = refusal.response(guard.dialect);
+                if let Some(trace) = trace {
+                    trace.answered(response.status(), response.headers());
+                }
+                Answer::Refused(Some(response))
             }
         }
     }
@@ -201,7 +212,7 @@ impl Service<Request> for Guarded {
     reason = "the large one is the usual one, and a box would be an allocation a request"
 )]
 enum Answer {
-    Running { inner: RouteFuture<Infallible>, span: Span },
+    Running { inner: RouteFuture<Infallible>, span: Span, trace: Option<Arc<Trace>> },
     Refused(Option<Response>),
 }
 
@@ -210,9 +221,15 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Running { inner, span } => {
+            Self::Running { inner, span, trace } => {
                 let _entered = span.enter();
-                Pin::new(inner).poll(cx)
+                let polled = Pin::new(inner).poll(cx);
+                if let Poll::Ready(Ok(response)) = &polled
+                    && let Some(trace) = trace.take()
+                {
+                    trace.answered(response.status(), response.headers());
+                }
+                polled
             }
             Self::Refused(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response)),

@@ -16,6 +16,7 @@ mod listener;
 mod rate;
 mod restrict;
 mod serve;
+mod spans;
 mod tls;
 mod tokens;
 mod trace;
@@ -28,8 +29,10 @@ pub use listener::{BindError, Listener};
 pub use rate::{Rate, RateLimits};
 pub use restrict::{RestrictionError, Restrictions};
 pub use serve::{Options, serve};
+pub use spans::{Span, SpanValue, Tracer, Traces};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use tokens::{Tokens, TokensError};
 pub use trace::TraceParent;
 
 pub(crate) use body::Progress;
+pub(crate) use spans::{Trace, infer, of as trace_of};

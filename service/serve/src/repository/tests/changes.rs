@@ -70,7 +70,7 @@ async fn a_failed_reload_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_is_answered_after_unloading() {
     let repo = Repo::new();
-    repo.version("slow/1", "add=1 delay=300");
+    repo.version("slow/1", "add=1 hold").file("slow/1/hold", "");
     let server = start(repo.explicit(&["*"])).await;
     let asked: Vec<_> = (0..3)
         .map(|_| {
@@ -82,6 +82,7 @@ async fn what_was_accepted_is_answered_after_unloading() {
     server.unload("", "slow").await.unwrap();
     assert!(server.model("slow", "").is_err());
     assert_eq!(index(&server, false).0, ["slow/1 UNLOADING"]);
+    fs::remove_file(repo.path("slow/1/hold")).unwrap();
     for answer in asked {
         assert_eq!(answer.await.unwrap().unwrap(), (2, 1));
     }

@@ -25,14 +25,15 @@ use crate::{
 struct Add {
     number: u32,
     ports: [Vec<TensorInfo>; 2],
-    delay: Duration,
+    /// It waits while this file is there.
+    hold: Option<PathBuf>,
     calls: AtomicU32,
 }
 
 impl Add {
-    fn new(number: u32, datatype: Datatype, delay: Duration) -> Arc<Self> {
+    fn new(number: u32, datatype: Datatype, hold: Option<PathBuf>) -> Arc<Self> {
         let port = |name: &str| vec![TensorInfo { name: name.to_owned(), datatype, shape: vec![None] }];
-        Arc::new(Self { number, ports: [port("x"), port("y")], delay, calls: AtomicU32::new(0) })
+        Arc::new(Self { number, ports: [port("x"), port("y")], hold, calls: AtomicU32::new(0) })
     }
 }
 
@@ -51,7 +52,9 @@ impl Executable for Add {
     }
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
         self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        std::thread::sleep(self.delay);
+        while self.hold.as_ref().is_some_and(|file| file.exists()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let x = &inputs[0];
         let y = x.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()) + self.number);
         let y: Vec<u8> = y.flat_map(u32::to_le_bytes).collect();
@@ -69,13 +72,13 @@ impl ModelLoader for Words {
     fn load(&self, request: &LoadRequest<'_>) -> Result<LoadedModel, String> {
         self.loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let text = fs::read_to_string(request.directory.join("model")).map_err(|e| e.to_string())?;
-        let (mut number, mut delay, mut raw) = (0, 0, false);
+        let (mut number, mut hold, mut raw) = (0, None, false);
         for word in text.split_whitespace() {
             let (word, value) = word.split_once('=').unwrap_or((word, "0"));
             let value: u32 = value.parse().unwrap();
             match word {
                 "add" => number = value,
-                "delay" => delay = value,
+                "hold" => hold = Some(request.directory.join("hold")),
                 "raw" => raw = true,
                 "sleep" => std::thread::sleep(Duration::from_millis(u64::from(value))),
                 "panic" => panic!("as its file says"),
@@ -83,7 +86,7 @@ impl ModelLoader for Words {
             }
         }
         let model = |datatype| {
-            let executable = Add::new(number, datatype, Duration::from_millis(u64::from(delay)));
+            let executable = Add::new(number, datatype, hold.clone());
             let runner = Runner { backend: "words".into(), device: "cpu".to_owned(), executable };
             LoadedModel {
                 runners: vec![runner],
@@ -116,7 +119,10 @@ impl Repo {
     fn file(&self, relative: &str, text: &str) -> &Self {
         let path = self.path(relative);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        // All at once: who looks meanwhile must not find half of it.
+        let new = self.0.path().with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
         self
     }
 

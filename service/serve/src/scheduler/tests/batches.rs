@@ -71,6 +71,49 @@ async fn a_quick_one_does_not_overtake() {
 }
 
 #[tokio::test]
+async fn a_full_one_does_not_overtake() {
+    let fake = Arc::new(Fake::new().quick());
+    let s = scheduler(delayed(4, LONG), &fake);
+    let waits = start(&s, job(&[1]));
+    let full = start(&s, job(&[2, 3, 4, 5]));
+    assert_eq!(answer(full.await), results(&[2, 3, 4, 5]));
+    assert_eq!(answer(waits.await), [3]);
+    assert_eq!(fake.calls(), [vec![1], vec![2, 3, 4, 5]]);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_quick_one_is_woken() {
+    let gates = Arc::new(Gates::default());
+    let fake = Arc::new(Fake::new().quick_to(1).hook(gates.hook()));
+    let s = scheduler(joining(4), &fake);
+    std::thread::scope(|scope| {
+        // It runs on this thread, which holds the place.
+        scope.spawn(|| assert_eq!(poll(&mut start(&s, job(&[1]))).map(answer), Some(vec![3])));
+        gates.reached(1);
+        let mut slow = start(&s, job(&[2, 3]));
+        until(|| s.0.state().idle == 1);
+        assert!(poll(&mut slow).is_none());
+        gates.open(2);
+        until(|| poll(&mut slow).map(answer) == Some(vec![5, 7]));
+    });
+    assert_eq!(fake.calls(), [vec![1], vec![2, 3]]);
+}
+
+#[tokio::test]
+async fn what_a_batch_leaves_behind_has_an_instance_too() {
+    let gates = Arc::new(Gates::default());
+    let fake = Arc::new(Fake::new().hook(gates.hook()));
+    let s = scheduler(Policy { instances: 2, ..delayed(8, Duration::from_millis(30)) }, &fake);
+    // They cannot be one batch, and the second one found the first one's instance waiting.
+    let running = [start(&s, wide(&[1])), start(&s, wide(&[2, 3]))];
+    gates.reached(2);
+    gates.open(2);
+    for (running, values) in running.into_iter().zip([&[1][..], &[2, 3]]) {
+        assert_eq!(answer(running.await), results(values));
+    }
+}
+
+#[tokio::test]
 async fn what_waits_is_joined_and_taken_apart() {
     let gates = Arc::new(Gates::default());
     let fake = Arc::new(Fake::new().hook(gates.hook()));

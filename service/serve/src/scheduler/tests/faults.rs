@@ -302,7 +302,8 @@ async fn calls_that_hang_are_not_piled_up() {
         let message = if i < MOST_STUCK { "did not return within 20ms" } else { "8 calls have not returned" };
         assert_eq!(e.message, format!("fake on cpu: {message}"));
     }
-    assert_eq!(fake.calls().len(), MOST_STUCK);
+    // On a busy machine, a call may be given up before its thread has begun.
+    until(|| fake.calls().len() == MOST_STUCK);
     gates.open(usize::MAX);
     until(|| s.0.runners.iter().all(|m| m.stuck() == 0));
     // On a busy machine, a call may take too long without hanging.

@@ -194,8 +194,17 @@ fn run(scenario: &Scenario, values: &[Vec<u32>]) -> (Arc<Scheduler>, Vec<Outcome
     (s, outcomes, fakes)
 }
 
+/// A few in every run; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 96, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn each_gets_its_own_rows(scenario in scenario()) {

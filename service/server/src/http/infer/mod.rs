@@ -7,9 +7,11 @@ mod response;
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, request::Parts};
 use bytes::Bytes;
 use hs_serve::{InferRequest, Server};
+
+use crate::net;
 
 use super::{
     answer::{Answer, HEADER_LENGTH},
@@ -60,10 +62,10 @@ const SHORT_JSON: usize = 64 << 10;
 pub(super) async fn infer(
     server: &Arc<Server>,
     target: &Target<'_>,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: Bytes,
 ) -> Result<Answer, HttpError> {
-    let Asked { mut request, wanted } = match json_length(headers, body.len())? {
+    let Asked { mut request, wanted } = match json_length(&parts.headers, body.len())? {
         0 => raw::parse(server, target, body)?,
         length if length <= SHORT_JSON => request::parse(&target.name, server.shm(), &body, length)?,
         length => {
@@ -73,7 +75,8 @@ pub(super) async fn infer(
     };
     request.version = target.version.to_owned();
     let id = request.id.clone();
-    let answer = server.infer(request).await?;
+    let trace = net::trace_of(&parts.extensions);
+    let answer = net::infer(server, trace.map(|t| &**t), request).await?;
     response::print(server, answer, id, wanted).await
 }
 
