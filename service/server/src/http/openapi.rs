@@ -6,55 +6,12 @@ use serde_json::Value;
 
 use super::{
     page::Asset,
-    routes::{LONGEST, Memory, Of, Route},
+    routes::{LONGEST, Route},
 };
 use crate::net::{Dialect, Group};
 
 const NAME: &str = "some-name";
 const VERSION: &str = "1";
-
-/// Where the description has a route. Without a wildcard: a new route does not compile before it has a path here.
-fn described(route: &Route<'_>) -> String {
-    let memory = |kind: &str, memory: &Memory<'_>| {
-        let (region, verb) = match memory {
-            Memory::Status(region) => (region, "status"),
-            Memory::Register(region) => (region, "register"),
-            Memory::Unregister(region) => (region, "unregister"),
-        };
-        let region = if region.is_empty() { "" } else { "/region/{region}" };
-        format!("/v2/{kind}sharedmemory{region}/{verb}")
-    };
-    let repository =
-        |name: &str| if name.is_empty() { "/v2/repository" } else { "/v2/repository/{repository}" };
-    match route {
-        Route::Live => "/v2/health/live".to_owned(),
-        Route::Ready => "/v2/health/ready".to_owned(),
-        Route::Server => "/v2".to_owned(),
-        Route::Model(target, of) => {
-            let version = if target.version.is_empty() { "" } else { "/versions/{version}" };
-            let of = match of {
-                Of::Metadata => "",
-                Of::Ready => "/ready",
-                Of::Config => "/config",
-                Of::Statistics => "/stats",
-                Of::Infer => "/infer",
-            };
-            format!("/v2/models/{{model}}{version}{of}")
-        }
-        Route::Statistics => "/v2/models/stats".to_owned(),
-        Route::Index(name) => format!("{}/index", repository(name)),
-        Route::Load(stored) => format!("{}/models/{{model}}/load", repository(&stored.repository)),
-        Route::Unload(stored) => format!("{}/models/{{model}}/unload", repository(&stored.repository)),
-        Route::SystemMemory(of) => memory("system", of),
-        Route::CudaMemory(of) => memory("cuda", of),
-        Route::Trace(model) if model.is_empty() => "/v2/trace/setting".to_owned(),
-        Route::Trace(_) => "/v2/models/{model}/trace/setting".to_owned(),
-        Route::Logging => "/v2/logging".to_owned(),
-        Route::Backends => "/v2/hypersonic/backends".to_owned(),
-        Route::Asset(asset) if asset.path().starts_with("/page/") => "/page/{file}".to_owned(),
-        Route::Asset(asset) => asset.path().to_owned(),
-    }
-}
 
 /// Words that `routes` compares segments with.
 fn words() -> BTreeSet<&'static str> {
@@ -70,7 +27,7 @@ fn parsed() -> BTreeMap<String, (bool, bool)> {
     let mut found = BTreeMap::new();
     let mut add = |path: &str| {
         if let Some(route) = Route::parse(path) {
-            found.insert(described(&route), route.methods());
+            found.insert(route.pattern().to_owned(), route.methods());
         }
     };
     Asset::paths().for_each(&mut add);
@@ -129,7 +86,7 @@ fn every_path_is_described_as_what_it_is() {
     for (path, item) in description["paths"].as_object().unwrap() {
         let example = example(path);
         let route = Route::parse(&example).unwrap_or_else(|| panic!("no route: {path}"));
-        assert_eq!(described(&route), *path);
+        assert_eq!(route.pattern(), *path);
         let parameters: Vec<&str> = path
             .split('/')
             .filter_map(|segment| segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')))

@@ -56,7 +56,6 @@ impl Asset {
         ASSETS.iter().find(|a| a.path == path)
     }
 
-    #[cfg(test)]
     pub(super) fn path(&self) -> &'static str {
         self.path
     }

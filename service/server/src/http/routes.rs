@@ -149,9 +149,12 @@ impl<'a> Route<'a> {
                 Of::Infer => "/v2/models/{model}/versions/{version}/infer",
             },
             Self::Statistics => "/v2/models/stats",
-            Self::Index(_) => "/v2/repository/index",
-            Self::Load(_) => "/v2/repository/models/{model}/load",
-            Self::Unload(_) => "/v2/repository/models/{model}/unload",
+            Self::Index(repository) if repository.is_empty() => "/v2/repository/index",
+            Self::Index(_) => "/v2/repository/{repository}/index",
+            Self::Load(of) if of.repository.is_empty() => "/v2/repository/models/{model}/load",
+            Self::Load(_) => "/v2/repository/{repository}/models/{model}/load",
+            Self::Unload(of) if of.repository.is_empty() => "/v2/repository/models/{model}/unload",
+            Self::Unload(_) => "/v2/repository/{repository}/models/{model}/unload",
             Self::SystemMemory(memory) => match (memory, memory.region().is_empty()) {
                 (Memory::Status(_), true) => "/v2/systemsharedmemory/status",
                 (Memory::Status(_), false) => "/v2/systemsharedmemory/region/{region}/status",
@@ -169,6 +172,9 @@ impl<'a> Route<'a> {
             Self::Trace(model) if model.is_empty() => "/v2/trace/setting",
             Self::Trace(_) => "/v2/models/{model}/trace/setting",
             Self::Logging => "/v2/logging",
+            Self::Backends => "/v2/hypersonic/backends",
+            Self::Asset(asset) if asset.path().starts_with("/page/") => "/page/{file}",
+            Self::Asset(asset) => asset.path(),
         }
     }
 
