@@ -3,13 +3,13 @@
 use std::fs;
 
 use hs_compiler::lower::{Arithmetic, LowerOptions, Lowered, ObservedRanges, lower};
-use hs_compiler::onnx;
+use hs_compiler::onnx::{self, builder::ModelBuilder};
 use hs_compiler::passes::{NormalGraph, PassOptions, normalise, normalise_with};
 use hs_compiler::reference::eval_all;
 use hs_hw::{Op, Program, interp};
 use hs_ir::{Tensor, ValueId};
 
-use crate::support::{fixture, import, npy_rows};
+use crate::support::{fixture, import, normal, npy_rows};
 
 /// Elements of an ONNX tensor of `shape`, in the order of a hardware tensor whose axis i is ONNX axis `perm[i]`.
 fn order(shape: &[usize], perm: &[usize]) -> Vec<usize> {
@@ -207,4 +207,26 @@ fn exported_models_agree_when_lowered() {
             assert!(worst < *tolerance, "{name} is off by {worst}");
         }
     }
+}
+
+#[test]
+fn diagnostics_name_the_models_own_operators() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 2]).floats("w", &[2, 2], &[0.5, 40.25, 1.0, 1.0]).floats("far", &[2], &[99.0, 1.0]);
+    m.floats("one", &[2], &[1.0, 1.0]).floats("zero", &[2], &[0.0, 0.0]);
+    m.node("Gemm", &["x", "w"], &["a"]).name("fc");
+    m.node("BatchNormalization", &["x", "far", "zero", "zero", "one"], &["b"]).name("norm");
+    m.node("Mul", &["x", "far"], &["c"]).name("gain");
+    m.node("MatMul", &["x", "w"], &["d"]).name("last");
+    for y in ["a", "b", "c", "d"] {
+        m.output(y, &[-1, 2]);
+    }
+    let options = LowerOptions { precision: Some("fixed<16,6>".parse().unwrap()), ..LowerOptions::default() };
+    let errors = lower(&normal(&m), &options).unwrap_err().0;
+    let named: Vec<_> = errors.iter().map(|e| (e.node.as_deref().unwrap(), e.op.as_deref().unwrap())).collect();
+    assert_eq!(
+        named,
+        [("fc", "Gemm"), ("norm", "BatchNormalization"), ("gain", "Mul"), ("last", "MatMul")],
+        "{errors:?}"
+    );
 }

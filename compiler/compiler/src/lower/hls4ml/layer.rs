@@ -46,7 +46,8 @@ impl Lowerer<'_> {
         let bias = dot.bias.as_ref().map(|b| self.hls4ml_constants("bias", b, bias_ty)).transpose()?;
         let x = self.node(dot.input).format();
         let terms = weight.len() / outputs.max(1);
-        let auto = || infer::dot(x, weight_ty.format, bias_ty.format, terms);
+        let default = if self.reads_signs() { Some(self.hls4ml_default()?) } else { None };
+        let auto = || default.map_or_else(|| infer::dot(x, weight_ty.format, bias_ty.format, terms), Ok);
         let accum_ty = layer.accum.map_or_else(auto, Ok)?;
         let given = if layer.is_split() { layer.unbiased.or(layer.result) } else { layer.result };
         let (given, out) = self.hls4ml_result(given, v)?;
@@ -62,6 +63,19 @@ impl Lowerer<'_> {
         let hw = self.push(dot.name, Op::Dot(op), vec![dot.input], dot.shape, ty)?;
         self.bind(out, like(hw));
         Ok(())
+    }
+
+    /// Whether the current node reads signs. hls4ml does not take their type for a fixed-point one and infers nothing.
+    fn reads_signs(&self) -> bool {
+        let mut value = self.current().input(0);
+        while let Some(node) = value.and_then(|v| self.producer(v)) {
+            match node.op.as_str() {
+                "BipolarQuant" => return true,
+                "Flatten" | "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" => value = node.input(0),
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// x × scale + bias as a batch normalisation or one of hls4ml's scale layers.

@@ -28,6 +28,14 @@ impl Lowerer<'_> {
     ) -> Result<(), Diagnostic> {
         let layer = self.layer();
         let rank = input.shape.len();
+        let count: usize = input.shape.iter().product();
+        if count != input.shape[axis] && self.options.io != Some(Io::Stream) {
+            return Err(Diagnostic::error(format!(
+                "in parallel hls4ml takes the softmax of all {count} elements of {:?} together, not of the {} along an axis",
+                input.shape, input.shape[axis]
+            ))
+            .help("choose io = \"stream\" (--io stream), or use native arithmetic"));
+        }
         let perm: Vec<usize> = (0..rank).filter(|a| *a != axis).chain([axis]).collect();
         let hw = self.demand(input, &perm)?;
         let shape = self.node(hw).shape.clone();
