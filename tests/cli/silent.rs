@@ -31,7 +31,11 @@ fn a_degenerate_softmax() {
             run!(d, verb, MLP.onnx(), args[0], args[1], "--input", MLP.x(), "--output", "Y.npy")
         };
         let out = out.ok();
-        assert!(out.stderr.contains("node '/Softmax' (Softmax): the softmax is degenerate"), "{}", out.stderr);
+        assert!(
+            out.stderr.contains("node '/Softmax' (Softmax): the softmax is degenerate"),
+            "{}",
+            out.stderr
+        );
     }
     // And it is true: every result is 1/n, in fixed<16,6> 102/1024.
     let y = crate::load(d.join("Y.npy")).to_f64();
@@ -42,12 +46,19 @@ fn a_degenerate_softmax() {
 fn an_accumulator_that_wraps() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    std::fs::write(d.join("narrow.yml"), "Model: {Precision: 'fixed<16,4>', ReuseFactor: 1, Strategy: Latency}\n").unwrap();
-    let json = run!(d, "compile", CNN.onnx(), "-o", "pkg", "--hls4ml-config", "narrow.yml", "--json").ok().json();
-    let parts = ["the accumulator fixed<16,4,TRN,WRAP> wraps beyond -8 to 7.99", "accum = \"fixed<20,8,TRN,WRAP>\""];
+    std::fs::write(
+        d.join("narrow.yml"),
+        "Model: {Precision: 'fixed<16,4>', ReuseFactor: 1, Strategy: Latency}\n",
+    )
+    .unwrap();
+    let json =
+        run!(d, "compile", CNN.onnx(), "-o", "pkg", "--hls4ml-config", "narrow.yml", "--json").ok().json();
+    let parts =
+        ["the accumulator fixed<16,4,TRN,WRAP> wraps beyond -8 to 7.99", "accum = \"fixed<20,8,TRN,WRAP>\""];
     says(&about(&json, "/f/f.4/Conv"), &parts);
     // Native accumulators are as wide as it takes.
-    let json = run!(d, "compile", CNN.onnx(), "-o", "native", "--precision", "fixed<16,4>", "--json").ok().json();
+    let json =
+        run!(d, "compile", CNN.onnx(), "-o", "native", "--precision", "fixed<16,4>", "--json").ok().json();
     assert_eq!(about(&json, "/f/f.4/Conv"), [""; 0]);
 }
 
@@ -56,7 +67,18 @@ fn a_constant_out_of_range() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let compile = |arithmetic: &str| {
-        run!(d, "compile", MLP.onnx(), "-o", "pkg", "--precision", "fixed<8,0>", "--arithmetic", arithmetic, "--json")
+        run!(
+            d,
+            "compile",
+            MLP.onnx(),
+            "-o",
+            "pkg",
+            "--precision",
+            "fixed<8,0>",
+            "--arithmetic",
+            arithmetic,
+            "--json"
+        )
     };
     let refused = compile("native");
     assert_eq!(refused.code, 3, "{}", refused.stdout);
@@ -65,6 +87,10 @@ fn a_constant_out_of_range() {
     }
     assert!(!d.join("pkg").exists());
     let json = compile("hls4ml").ok().json();
-    let parts = ["weight 18 is 0.509", "outside fixed<8,0,TRN,WRAP>: it becomes -0.49", "weight = \"fixed<9,1,TRN,WRAP>\""];
+    let parts = [
+        "weight 18 is 0.509",
+        "outside fixed<8,0,TRN,WRAP>: it becomes -0.49",
+        "weight = \"fixed<9,1,TRN,WRAP>\"",
+    ];
     says(&about(&json, "/inner/net/net.0/Gemm"), &parts);
 }

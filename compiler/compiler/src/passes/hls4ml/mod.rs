@@ -133,7 +133,9 @@ impl State<'_> {
                 }
                 self.scalings.remove(&node.name);
                 self.scalings.insert(graph.nodes[index].name.clone(), both);
-                absorb(&mut graph.nodes[index], node.sources);
+                if bias_of(&node).is_none() {
+                    absorb(&mut graph.nodes[index], node.sources);
+                }
                 dead[before] = true;
                 reader = before;
             }
