@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use hs_client::{TensorMetadata, Url};
 use hs_runtime::{
-    Buffer, Datatype, Tensor,
+    Buffer, Datatype,
     convert::{self, Conversion, ConvertError},
 };
 use serde_json::json;
@@ -16,9 +16,6 @@ use super::{
     remote::{Remote, ServerArgs, block_on},
     tensors::{self, Destination},
 };
-
-/// Bytes of a request's inputs, where the number of rows is ours to choose.
-const REQUEST: usize = 16 << 20;
 
 /// Run rows through a served model, over HTTP or gRPC
 #[derive(Debug, ClapArgs)]
@@ -64,39 +61,18 @@ async fn infer(args: &Args, context: &Context) -> Result<Report, Failure> {
         return Err(Failure::usage("no URL"));
     };
     let remote = Remote::open(url, &args.server).await?;
-    let (model, version) = (args.server.model.as_str(), args.server.version.as_deref());
+    let model = args.server.model.as_str();
     let wanted = wanted(&args.output, &remote.metadata.outputs)?;
     let destination = Destination::new(&args.output, &wanted)?;
     let inputs = inputs(args, &remote)?;
-    let chunks = chunks(args, &remote, &inputs)?;
+    let chunks = remote.chunks(&inputs, args.batch.map(|n| n as usize))?;
 
     let begin = Instant::now();
-    let mut parts: Vec<Vec<Buffer>> = vec![Vec::new(); wanted.len()];
-    {
+    let outputs = {
         let _step = context.step(format!("{} requests to {url}", chunks.len()));
-        for (rows, chunk) in &chunks {
-            let mut answer = remote.client.infer(model, version, chunk, &wanted).await?;
-            for (name, parts) in wanted.iter().zip(&mut parts) {
-                let found = answer.iter().position(|(n, _)| n == name);
-                let (_, buffer) = answer.swap_remove(found.ok_or_else(|| strange(name, "is not in the answer"))?);
-                if rows.is_some_and(|rows| rows != buffer.rows()) {
-                    let (sent, found) = (rows.unwrap_or_default(), buffer.rows());
-                    return Err(strange(name, format!("has {found} rows for the {sent} that were sent")));
-                }
-                parts.push(buffer);
-            }
-        }
-    }
+        remote.infer(&chunks, &wanted).await?
+    };
     let seconds = begin.elapsed().as_secs_f64();
-    let outputs: Vec<Tensor> = wanted
-        .iter()
-        .zip(&parts)
-        .map(|(name, parts)| {
-            let whole = Buffer::concat_rows(parts)
-                .ok_or_else(|| strange(name, "changes its shape or its type from request to request"))?;
-            convert::to_tensor(&whole).map_err(|e| strange(name, e))
-        })
-        .collect::<Result<_, _>>()?;
     destination.save(&wanted, &outputs)?;
 
     let files: Vec<String> = destination.paths().iter().map(|p| p.display().to_string()).collect();
@@ -111,10 +87,6 @@ async fn infer(args: &Args, context: &Context) -> Result<Report, Failure> {
             "outputs": files,
         }),
     ))
-}
-
-fn strange(output: &str, what: impl std::fmt::Display) -> Failure {
-    Failure::environment(format!("output '{output}' {what}"))
 }
 
 /// The outputs to ask for: those that `--output` names, or all.
@@ -158,34 +130,4 @@ fn inputs<'a>(args: &Args, remote: &'a Remote) -> Result<Vec<(&'a str, Buffer)>,
             Ok((name, buffer))
         })
         .collect()
-}
-
-/// A request's inputs, and its rows where the model has a batch axis.
-type Chunk<'a> = (Option<usize>, Vec<(&'a str, Buffer)>);
-
-/// The inputs, request by request.
-fn chunks<'a>(args: &Args, remote: &Remote, inputs: &[(&'a str, Buffer)]) -> Result<Vec<Chunk<'a>>, Failure> {
-    let model = &remote.metadata.name;
-    let batch = args.batch.map(|n| n as usize);
-    let max = match (remote.max_batch, batch) {
-        (None, None) => return Ok(vec![(None, inputs.to_vec())]),
-        (None, Some(_)) => {
-            return Err(Failure::usage(format!("--batch: model '{model}' has no batches (max_batch_size is 0)")));
-        }
-        (Some(max), Some(n)) if n > max => {
-            return Err(Failure::usage(format!("--batch {n}: model '{model}' takes {max} rows at most")));
-        }
-        (Some(max), _) => max,
-    };
-    let rows = inputs.first().map_or(0, |(_, b)| b.rows());
-    if rows == 0 {
-        return Err(Failure::input("the input has no rows"));
-    }
-    let bytes: usize = inputs.iter().map(|(_, b)| b.data().len().div_ceil(rows)).sum();
-    let step = batch.unwrap_or_else(|| max.min(REQUEST / bytes.max(1)).max(1));
-    let chunk = |from: usize| {
-        let to = (from + step).min(rows);
-        (Some(to - from), inputs.iter().map(|(name, b)| (*name, b.slice_rows(from..to))).collect())
-    };
-    Ok((0..rows).step_by(step).map(chunk).collect())
 }

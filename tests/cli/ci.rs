@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{Fixture, MLP};
+use crate::{Fixture, MLP, run, served::Server};
 
 /// A directory with a model, as the script wants it.
 fn model_dir(root: &Path, fixture: &Fixture, options: &str) -> PathBuf {
@@ -20,6 +20,11 @@ fn model_dir(root: &Path, fixture: &Fixture, options: &str) -> PathBuf {
 }
 
 fn script(root: &Path, args: &[&str]) -> (i32, String) {
+    script_with(root, args, "")
+}
+
+/// `server`: its URL, or nothing.
+fn script_with(root: &Path, args: &[&str], server: &str) -> (i32, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci/verify-models");
     let Output { status, stdout, stderr } = Command::new("bash")
         .arg(script)
@@ -28,6 +33,7 @@ fn script(root: &Path, args: &[&str]) -> (i32, String) {
         .env("HYPERSONIC", assert_cmd::cargo::cargo_bin("hypersonic"))
         .env_remove("MAX_LOSS")
         .env_remove("CSIM")
+        .env("SERVER", server)
         .output()
         .unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -46,6 +52,18 @@ fn a_repository_of_models() {
     let (code, text) = script(root.path(), &["models/digits/"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("all models verified") && text.contains("all equal"), "{text}");
+
+    // A server of the same model, by the directory's name.
+    let fill = |repository: &Path| {
+        fs::create_dir(repository.join("digits")).unwrap();
+        run!(repository, "compile", MLP.onnx(), "-o", "digits/1", "--precision", "fixed<16,6>").ok();
+    };
+    let server = Server::new(fill, &[], "");
+    let [_, url] = server.urls();
+    let (code, text) = script_with(root.path(), &["models/digits"], url);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("served values"), "{text}");
+    drop(server);
 
     // Other types are other bits.
     fs::write(dir.join("options"), "--precision fixed<15,6>\n").unwrap();

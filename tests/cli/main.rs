@@ -7,6 +7,7 @@ mod golden;
 mod hostile;
 mod profile;
 mod served;
+mod silent;
 mod verbs;
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `infer` and `bench` against `serve`.
+//! `infer`, `bench` and `golden verify` against `serve`.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{MLP, listing, load, run};
 
 /// A server of the models in its folder, on ports of its own.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     dir: tempfile::TempDir,
     http: String,
@@ -43,7 +43,7 @@ fn identity(name: &str, max_batch: u32, tensors: &[(&str, &str, &str, &str)]) ->
 
 impl Server {
     /// Serves what `fill` puts into the repository.
-    fn new(fill: impl FnOnce(&Path), flags: &[&std::ffi::OsStr], tls: &str) -> Self {
+    pub(crate) fn new(fill: impl FnOnce(&Path), flags: &[&std::ffi::OsStr], tls: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repository = dir.path().join("models");
         fs::create_dir(&repository).unwrap();
@@ -93,7 +93,8 @@ impl Server {
         self.dir.path()
     }
 
-    fn urls(&self) -> [&str; 2] {
+    /// Over HTTP and over gRPC.
+    pub(crate) fn urls(&self) -> [&str; 2] {
         [&self.http, &self.grpc]
     }
 }
@@ -197,6 +198,73 @@ fn a_served_package_gives_the_emulators_bits() {
         run!(server.path(), "infer", url, "--model", "digits", "--input", MLP.x(), "--output", "Y.npy").ok();
         assert_eq!(load(server.path().join("Y.npy")), load(server.path().join("E.npy")), "{url}");
     }
+}
+
+#[test]
+fn golden_vectors_are_verified_against_a_server() {
+    let raw = r#"parameters { key: "raw" value { string_value: "true" } }"#;
+    // 'wide' has results of 30 bits, more than a float holds.
+    let fill = |repository: &Path| {
+        for (model, precision) in
+            [("plain", "fixed<16,6>"), ("digits", "fixed<16,6>"), ("wide", "fixed<30,10>")]
+        {
+            fs::create_dir(repository.join(model)).unwrap();
+            run!(repository, "compile", MLP.onnx(), "-o", format!("{model}/1"), "--precision", precision)
+                .ok();
+        }
+        fs::write(repository.join("digits/config.pbtxt"), raw).unwrap();
+    };
+    let server = Server::new(fill, &[], "");
+    let dir = server.path();
+    let input = MLP.x();
+    run!(dir, "golden", "write", "models/digits/1", "--input", input, "--rows", "300", "-o", "g.npz").ok();
+    run!(dir, "golden", "write", "models/digits/1", "--rows", "40", "-o", "random.npz").ok();
+    run!(dir, "golden", "write", "models/wide/1", "--rows", "4", "-o", "wide.npz").ok();
+    fs::copy(dir.join("random.npz"), dir.join("wrong.npz")).unwrap();
+    crate::golden::falsify(&dir.join("wrong.npz"));
+    let verify = |url: &str, more: &[&str]| {
+        crate::hypersonic(dir, &[&["golden", "verify", "--url", url, "--model"], more].concat())
+    };
+    for url in server.urls() {
+        let json = verify(url, &["digits", "g.npz", "--json"]).ok().json();
+        assert_eq!((&json["rows"], &json["model"]), (&json!(300), &json!("digits")));
+        let checks = |json: &serde_json::Value| -> Vec<(String, u64, u64)> {
+            let number = |c: &serde_json::Value, key: &str| c[key].as_u64().unwrap();
+            let one = |c: &serde_json::Value| {
+                (c["by"].as_str().unwrap().to_owned(), number(c, "values"), number(c, "mismatches"))
+            };
+            json["checks"].as_array().unwrap().iter().map(one).collect()
+        };
+        let (values, codes) = ("served values".to_owned(), "served codes".to_owned());
+        assert_eq!(checks(&json), [(values.clone(), 3000, 0), (codes.clone(), 3000, 0)]);
+        // Without codes; rows that came as codes; codes alone.
+        let json = verify(url, &["plain", "random.npz", "--json"]).ok().json();
+        assert_eq!(checks(&json), [(values.clone(), 400, 0)]);
+        let json = verify(url, &["digits_raw", "random.npz", "--json"]).ok().json();
+        assert_eq!(checks(&json), [(codes.clone(), 400, 0)]);
+
+        // Other bits: the answers are compared, and differ.
+        let wrong = verify(url, &["digits", "wrong.npz"]);
+        assert_eq!(wrong.code, 1, "{}", wrong.stderr);
+        assert_eq!(wrong.stdout.matches("1 of 400 codes differ").count(), 2, "{}", wrong.stdout);
+        assert_eq!(wrong.stdout.matches("row 3, element 7").count(), 2, "{}", wrong.stdout);
+
+        let refused = verify(url, &["wide", "wide.npz"]);
+        assert_eq!(refused.code, 3, "{}", refused.stdout);
+        for part in ["fixed<30,10>", "FP32 does not hold", "help:", "key: \"raw\""] {
+            assert!(refused.stderr.contains(part), "'{part}' is not in: {}", refused.stderr);
+        }
+        assert_eq!(verify(url, &["nobody", "g.npz"]).code, 3);
+        assert_eq!(verify(url, &["digits", "absent.npz"]).code, 3);
+        for more in
+            [&["digits", "models/digits/1", "g.npz"][..], &["digits", "g.npz", "--precision", "fixed<16,6>"]]
+        {
+            let run = verify(url, more);
+            assert_eq!(run.code, 2, "{more:?}: {}", run.stderr);
+        }
+    }
+    assert_eq!(run!(dir, "golden", "verify", "--model", "digits", "g.npz").code, 2);
+    assert_eq!(run!(dir, "golden", "verify", "g.npz").code, 2);
 }
 
 #[test]

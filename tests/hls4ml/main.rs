@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a line a case is what this test is for")]
 
 mod import;
+mod known;
 mod translate;
 
 use std::{

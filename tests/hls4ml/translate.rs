@@ -25,13 +25,18 @@ pub(crate) fn options(config: &Value, graph: &Graph) -> Result<Translated, Strin
     let (mut unfused, mut split) = (BTreeSet::new(), BTreeSet::new());
     for layer in layers {
         let Some(name) = own_name(layer, graph) else { continue };
-        nodes.insert(name, layer_options(layer)?);
+        nodes.insert(name.clone(), layer_options(layer)?);
         // A scaling that is a layer of its own was not folded into what is in front of it.
         if !is_scaling(layer) {
             continue;
         }
         for before in layers.iter().filter(|l| feeds(l, layer)) {
-            let Some(name) = own_name(before, graph) else { continue };
+            let Some(before_name) = own_name(before, graph) else { continue };
+            // The quantiser in between is the type of what is in front of it.
+            if quantises(&name, &before_name, graph) {
+                continue;
+            }
+            let name = before_name;
             if before["class"] == "Dense" {
                 split.insert(name);
             } else {
@@ -115,6 +120,14 @@ fn own_name(layer: &Value, graph: &Graph) -> Option<String> {
 
 fn is_scaling(layer: &Value) -> bool {
     layer["class"] == "BatchNormalization" || layer["class"] == "ApplyAlpha"
+}
+
+/// Whether the scaling `name` ends a quantiser of the result of the node `before`.
+fn quantises(name: &str, before: &str, graph: &Graph) -> bool {
+    let node = |name: &str| graph.nodes.iter().find(|n| n.name == name);
+    let quantiser = name.strip_suffix("/rescale").and_then(node).filter(|n| n.op.ends_with("Quant"));
+    let before = node(before.strip_suffix("/bias").unwrap_or(before));
+    matches!((quantiser, before), (Some(q), Some(b)) if q.input(0) == b.output(0))
 }
 
 /// Whether `layer` reads a result of `before`.

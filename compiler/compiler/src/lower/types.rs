@@ -51,7 +51,7 @@ impl<'a> Lowerer<'a> {
         self.own(self.current())
     }
 
-    fn producer(&self, v: ValueId) -> Option<&'a hs_ir::Node> {
+    pub(crate) fn producer(&self, v: ValueId) -> Option<&'a hs_ir::Node> {
         self.producers[v.index()].map(|i| &self.graph.nodes[i])
     }
 

@@ -61,7 +61,8 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         return lw.table(name, &input, (&call.node.op, &|x| elu.apply(x)), out);
     }
     if call.node.op == "Elu" {
-        return lw.hls4ml_tabulated(name, &input, Tabulated::Elu, elu.alpha, out);
+        let alpha = lw.hls4ml_alpha(elu.alpha);
+        return lw.hls4ml_tabulated(name, &input, Tabulated::Elu, alpha, out);
     }
     if elu != (Elu { alpha: f64::from(SELU_ALPHA), gamma: f64::from(SELU_GAMMA) }) {
         let help = "leave alpha and gamma out, or use --arithmetic native";

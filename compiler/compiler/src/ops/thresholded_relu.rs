@@ -37,6 +37,7 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     let ThresholdedRelu { alpha } = ThresholdedRelu::parse(call)?;
     let (name, input, out) = (&call.node.name, lw.input_val(call, 0)?, lw.result(call)?);
     if lw.hls4ml() {
+        let alpha = lw.hls4ml_alpha(alpha);
         return lw.hls4ml_thresholded(name, &input, alpha, out);
     }
     lw.thresholded(name, &input, alpha, out)

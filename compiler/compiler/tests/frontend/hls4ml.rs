@@ -192,5 +192,42 @@ fn scales_of_quantisers_move_behind_the_layer() {
 #[test]
 fn a_scale_that_others_would_lose_is_refused() {
     let error = normalise_with(build(&quantised(true)), &options(&[], &[])).unwrap_err().to_string();
-    assert!(error.contains("'fc' (MatMul)") && error.contains("'x_q'") && error.contains("help"), "{error}");
+    assert!(error.contains("'other' (Relu)") && error.contains("'qx'") && error.contains("help"), "{error}");
+    // As a second operand, and twice.
+    for operands in [["x", "x_q"], ["x_q", "x_q"]] {
+        let mut m = quantised(false);
+        m.graph().node.retain(|n| n.name != "fc" && n.name != "qw");
+        m.node("Add", &operands, &["y"]).name("sum");
+        let error = normalise_with(build(&m), &options(&[], &[])).unwrap_err().to_string();
+        assert!(error.contains("'sum' (Add): hls4ml gives this node the integers"), "{error}");
+    }
+}
+
+#[test]
+fn a_scale_that_another_reader_would_get_is_refused() {
+    let mut m = quantised(false);
+    m.node("Relu", &["x"], &["z"]).name("first");
+    m.output("z", &[-1, 2]);
+    assert!(normalise_with(build(&m), &options(&[], &[])).is_ok());
+    m.graph().node.rotate_right(1);
+    let error = normalise_with(build(&m), &options(&[], &[])).unwrap_err().to_string();
+    assert!(error.contains("'first' (Relu): hls4ml scales what this node reads"), "{error}");
+}
+
+#[test]
+fn a_merged_constant_keeps_its_quantiser_or_is_refused() {
+    let mut m = quantised(false);
+    m.graph().node.iter_mut().find(|n| n.name == "fc").unwrap().output[0] = "h".to_owned();
+    m.floats("b", &[2], &[0.3, -0.2]);
+    m.floats("step", &[], &[0.125]).floats("eight", &[], &[8.0]);
+    m.node("Quant", &["b", "step", "x_zero", "eight"], &["b_q"])
+        .domain("qonnx.custom_op.general")
+        .name("qb")
+        .int("signed", 1);
+    m.node("Add", &["h", "b_q"], &["y"]).name("bias");
+    let error = normalise_with(build(&m), &options(&[], &[])).unwrap_err().to_string();
+    assert!(error.contains("'bias' (Add): hls4ml merges this node with 'fc/rescale'"), "{error}");
+    // A layer of its own is exact.
+    let graph = hls4ml(&m, &["fc/rescale"], &[]);
+    assert_eq!(constant(&graph, 4, 2), [0.25, -0.25]);
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use hs_fixed::{Format, Modes, Type};
+use hs_fixed::{Modes, Type};
 use hs_hw::Strategy;
 use hs_ir::{Graph, Grid, Node, Uses, ValueId};
 
@@ -291,9 +291,7 @@ impl<'a> Resolver<'a> {
         let (exp_table, inv_table, inv_input) =
             (table("exp_table_t"), table("inv_table_t"), table("inv_inp_t"));
         let result = self.store.precision(&layer, "result").ty;
-        let accum = self.store.precision(&layer, "accum");
-        let accum =
-            if accum.of_model { self.wide_sum(node, exp_table) } else { accum.ty.or(self.config.precision) };
+        let accum = self.store.precision(&layer, "accum").ty.or(self.config.precision);
         let accum = self.store.attribute_type(&layer, "accum_t").or(accum);
         let softmax = self.store.attribute(&layer, "implementation").and_then(|(value, path)| {
             let found = match value.text().map(str::to_lowercase).as_deref() {
@@ -325,21 +323,6 @@ impl<'a> Resolver<'a> {
             ..LayerOptions::default()
         };
         self.set(node, layer);
-    }
-
-    /// The sum of a softmax whose type nobody states: the table's, wide enough for all of them.
-    fn wide_sum(&self, node: &Node, table: Option<Type>) -> Option<Type> {
-        let shape = node.input(0).and_then(|v| self.shape(v))?;
-        let axis = match node.attrs.get("axis") {
-            Some(hs_ir::Attr::Int(a)) => *a,
-            _ => -1,
-        };
-        let at =
-            if axis < 0 { shape.len().checked_sub(axis.unsigned_abs() as usize)? } else { axis as usize };
-        let grow = shape.get(at)?.next_power_of_two().trailing_zeros();
-        let f = table?.format;
-        let format = Format::new(f.is_signed(), f.width() + grow, f.int() + grow as i32).ok()?;
-        Some(Type::new(format, Modes::TRN_WRAP.rounding, Modes::TRN_WRAP.overflow))
     }
 
     fn table_size(&mut self, layer: &Layer) -> Option<usize> {

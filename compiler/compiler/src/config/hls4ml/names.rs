@@ -6,7 +6,7 @@
 //! branches the Adds come in another order than the MatMuls. This is followed here step by step, except for the
 //! Transposes that bring convolutions to channels-last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hs_ir::{Attr, Graph};
 
@@ -35,6 +35,14 @@ struct Node {
 pub(super) fn qonnx(graph: &Graph) -> (Names, Vec<String>) {
     let mut nodes = cleaned(graph);
     let mut fresh = graph.values.len();
+    // Behind the node that makes an image channels-last.
+    let images: HashSet<usize> = graph
+        .inputs
+        .iter()
+        .filter(|v| graph.shape(**v).is_some_and(|s| s.len() > 2))
+        .map(|v| v.index())
+        .collect();
+    let sort = |nodes: &mut Vec<Node>| sort(nodes, &images);
     sort(&mut nodes);
     let mut first = true;
     while let Some(at) = nodes.iter().position(|n| n.op == "Gemm") {
@@ -83,8 +91,8 @@ fn cleaned(graph: &Graph) -> Vec<Node> {
     nodes
 }
 
-/// Orders by level, each level as it was.
-fn sort(nodes: &mut Vec<Node>) {
+/// Orders by level, each level as it was. What reads one of the tensors `late` is on the second level at least.
+fn sort(nodes: &mut Vec<Node>, late: &HashSet<usize>) {
     let producer: HashMap<usize, usize> =
         nodes.iter().enumerate().flat_map(|(i, n)| n.outputs.iter().map(move |o| (*o, i))).collect();
     let mut level: Vec<Option<usize>> = vec![None; nodes.len()];
@@ -97,7 +105,9 @@ fn sort(nodes: &mut Vec<Node>) {
             stack.extend(open);
             continue;
         }
-        level[at] = Some(before.iter().filter_map(|b| level[*b]).map(|l| l + 1).max().unwrap_or(0));
+        let least = usize::from(nodes[at].inputs.iter().any(|t| late.contains(t)));
+        level[at] =
+            Some(before.iter().filter_map(|b| level[*b]).map(|l| l + 1).max().unwrap_or(0).max(least));
         stack.pop();
     }
     let mut ordered: Vec<(Option<usize>, Node)> = level.into_iter().zip(nodes.drain(..)).collect();

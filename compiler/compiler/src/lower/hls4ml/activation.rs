@@ -12,6 +12,8 @@ use crate::{diagnostic::Diagnostic, ops::Activation};
 
 /// Significant bits of a slope whose type the user leaves to hls4ml.
 const PARAM_BITS: i32 = 8;
+/// What hls4ml takes where a model states no alpha.
+const DEFAULT_ALPHA: f64 = 0.01;
 /// SELU's two constants.
 const SELU_LAMBDA: f64 = 1.050_700_987_355_480_5;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
@@ -68,6 +70,21 @@ fn negative(i: f32, n: f32) -> f32 {
 }
 
 impl Lowerer<'_> {
+    /// The `alpha` of the current node, by ONNX's default `alpha` where the model states none: hls4ml has a default of its
+    /// own.
+    pub(crate) fn hls4ml_alpha(&mut self, alpha: f64) -> f64 {
+        if self.current().attrs.get("alpha").is_some() || alpha == DEFAULT_ALPHA {
+            return alpha;
+        }
+        self.warn(
+            format!(
+                "hls4ml takes {DEFAULT_ALPHA} for the alpha that the model leaves out; ONNX says {alpha}"
+            ),
+            format!("state alpha = {alpha} in the model, or use native arithmetic"),
+        );
+        DEFAULT_ALPHA
+    }
+
     /// ReLU and its kin.
     pub(crate) fn hls4ml_activate(
         &mut self,

@@ -9,7 +9,7 @@ use hs_ir::ValueId;
 
 use super::{
     super::{
-        Lowerer, constants,
+        LayerOptions, Lowerer, constants,
         dot::FloatDot,
         elementwise::FloatAffine,
         layout::{Val, channels_last},
@@ -46,22 +46,66 @@ impl Lowerer<'_> {
         let bias = dot.bias.as_ref().map(|b| self.hls4ml_constants("bias", b, bias_ty)).transpose()?;
         let x = self.node(dot.input).format();
         let terms = weight.len() / outputs.max(1);
-        let auto = || infer::dot(x, weight_ty.format, bias_ty.format, terms);
+        let default = if self.reads_signs() { Some(self.hls4ml_default()?) } else { None };
+        let auto = || default.map_or_else(|| infer::dot(x, weight_ty.format, bias_ty.format, terms), Ok);
         let accum_ty = layer.accum.map_or_else(auto, Ok)?;
         let given = if layer.is_split() { layer.unbiased.or(layer.result) } else { layer.result };
         let (given, out) = self.hls4ml_result(given, v)?;
         let ty = given.map_or_else(auto, Ok)?;
+        self.check_reuse(&dot, &layer, terms)?;
         let order = order(&accum_ty, layer.strategy, layer.reuse, terms, outputs);
         let stepwise = Accum::Stepwise { product: Some(accum_ty), ty: accum_ty, order };
         let mut op =
             Dot { window: dot.window, groups: dot.groups, weight, bias, accum: stepwise, act: Act::None };
         if let Some(exact) = exact_accum(&op, outputs, self.range(dot.input), accum_ty, x) {
             op.accum = exact;
+        } else if let (true, Some(Strategy::Resource), Some(rf @ 2..)) =
+            (op.groups > 1, layer.strategy, layer.reuse)
+            && self.options.io == Some(Io::Stream)
+            && accum_ty.overflow != Overflow::WRAP
+        {
+            return Err(Diagnostic::error(format!(
+                "the order in which hls4ml's streamed depthwise convolution adds with reuse factor {rf} is not supported, and \
+                 the accumulator {accum_ty} shows it"
+            ))
+            .help("use the strategy 'latency', or an accumulator that cannot overflow, or that wraps"));
         }
         self.warn_sum(&op, outputs, self.range(dot.input), accum_ty, ty, v);
         let hw = self.push(dot.name, Op::Dot(op), vec![dot.input], dot.shape, ty)?;
         self.bind(out, like(hw));
         Ok(())
+    }
+
+    /// Refuses what hls4ml's parallel kernel of the resource strategy does not compute.
+    fn check_reuse(&self, dot: &FloatDot<'_>, layer: &LayerOptions, terms: usize) -> Result<(), Diagnostic> {
+        if layer.strategy != Some(Strategy::Resource) {
+            return Ok(());
+        }
+        let outputs = dot.shape.last().copied().unwrap_or(1);
+        let rf = infer::reuse(terms, outputs, layer.reuse.unwrap_or(1));
+        let stream = self.options.io == Some(Io::Stream);
+        let kernel: usize = dot.window.iter().map(|w| w.kernel).product();
+        if rf > terms && kernel > 1 && !stream {
+            return Err(Diagnostic::error(format!(
+                "reuse factor {rf} is more than the {terms} products of a sum, with which hls4ml's parallel convolution reads \
+                 beyond its data"
+            ))
+            .help(format!("set reuse to {terms} or less")));
+        }
+        Ok(())
+    }
+
+    /// Whether the current node reads signs. hls4ml does not take their type for a fixed-point one and infers nothing.
+    fn reads_signs(&self) -> bool {
+        let mut value = self.current().input(0);
+        while let Some(node) = value.and_then(|v| self.producer(v)) {
+            match node.op.as_str() {
+                "BipolarQuant" => return true,
+                "Flatten" | "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" => value = node.input(0),
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// x × scale + bias as a batch normalisation or one of hls4ml's scale layers.

@@ -74,10 +74,21 @@ impl Lowerer<'_> {
         v: ValueId,
     ) -> Result<(Option<Type>, ValueId), Diagnostic> {
         // A quantiser behind a type of the user's is a second cast.
-        match given {
-            Some(ty) => Ok((Some(ty), v)),
-            None => self.quantiser_of(v),
+        if let Some(ty) = given {
+            return Ok((Some(ty), v));
         }
+        let readers = &self.uses[v.index()];
+        if readers.len() > 1
+            && let Some(quantiser) =
+                readers.iter().filter_map(|i| self.graph.nodes.get(*i)).find(|n| n.op == "Quant")
+        {
+            let name = &quantiser.name;
+            return Err(Diagnostic::error(format!(
+                "hls4ml gives this result the type of the quantiser '{name}', though others read it too, which is not supported"
+            ))
+            .help("give the result a type of its own (`result`), or use native arithmetic"));
+        }
+        self.quantiser_of(v)
     }
 
     /// Pushes `op` with the result `ty` and binds it to `v`.

@@ -28,6 +28,14 @@ impl Lowerer<'_> {
     ) -> Result<(), Diagnostic> {
         let layer = self.layer();
         let rank = input.shape.len();
+        let count: usize = input.shape.iter().product();
+        if count != input.shape[axis] && self.options.io != Some(Io::Stream) {
+            return Err(Diagnostic::error(format!(
+                "in parallel hls4ml takes the softmax of all {count} elements of {:?} together, not of the {} along an axis",
+                input.shape, input.shape[axis]
+            ))
+            .help("choose io = \"stream\" (--io stream), or use native arithmetic"));
+        }
         let perm: Vec<usize> = (0..rank).filter(|a| *a != axis).chain([axis]).collect();
         let hw = self.demand(input, &perm)?;
         let shape = self.node(hw).shape.clone();
@@ -70,6 +78,7 @@ impl Lowerer<'_> {
             SoftmaxKind::Latency | SoftmaxKind::Legacy => (d as f32).exp(),
         })?;
         self.warn_softmax(kind, x, delta, &exp, size);
+        let (exp, exp_ty) = held(exp, exp_ty, accum);
         let inv = top_bits(inv_in.format, size, inv_ty, |s| (1.0 / s) as f32)?;
         Ok(Softmax::Tables(Box::new(SoftmaxTables {
             kind,
@@ -134,6 +143,21 @@ impl Lowerer<'_> {
             inv_ty: table,
         })))
     }
+}
+
+/// A table whose entries hls4ml holds in the type `accum` of their sum, for the sum and for the products alike; as it is
+/// where that changes none.
+fn held(table: Lut, ty: Type, accum: Type) -> (Lut, Type) {
+    let same = |code: i64| {
+        let cast = accum.cast(i128::from(code), ty.format);
+        accum.format.value(cast) == ty.format.value(i128::from(code))
+    };
+    if table.entries.data.iter().all(|code| same(*code)) {
+        return (table, ty);
+    }
+    let data: Vec<i64> =
+        table.entries.data.iter().map(|c| accum.cast(i128::from(*c), ty.format) as i64).collect();
+    (Lut { entries: Codes::new(accum.format, data), ..table }, accum)
 }
 
 /// hls4ml's default type of softmax tables and of what is between them.

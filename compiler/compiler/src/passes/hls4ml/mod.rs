@@ -19,7 +19,7 @@ use hs_ir::{Graph, Grid, Names, Node, Uses, ValueId};
 
 use super::affine::{self, Scaling as Recognised};
 use super::{BIAS, Constants, PassOptions, Substitution, absorb, bias_of, drop_marked};
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::{Call, INTERNAL_DOMAIN};
 use array::Array;
@@ -33,7 +33,7 @@ pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagno
     };
     state.split(graph)?;
     state.recognise(graph);
-    state.merge(graph);
+    state.merge(graph)?;
     state.fold(graph);
     state.finish(graph);
     Ok(())
@@ -109,8 +109,9 @@ impl State<'_> {
     }
 
     /// Merges each scaling into the one that alone reads it.
-    fn merge(&mut self, graph: &mut Graph) {
+    fn merge(&mut self, graph: &mut Graph) -> Result<(), Diagnostics> {
         let uses = Uses::of(graph);
+        let mut errors = Diagnostics::default();
         let mut dead = vec![false; graph.nodes.len()];
         for index in 0..graph.nodes.len() {
             let mut reader = index;
@@ -122,9 +123,19 @@ impl State<'_> {
                 && let Some(both) = merged(first, second)
             {
                 let node = graph.nodes[before].clone();
+                if let Some(what) = loses_its_quantiser(first, second, &both) {
+                    let message = format!(
+                        "hls4ml merges this node with '{}' and forgets the quantiser of its {what}, which is not supported",
+                        node.name
+                    );
+                    let help = "give it a result type, so that it stays a layer of its own; or use native arithmetic";
+                    errors.push(Diagnostic::error(message).at_node(&graph.nodes[index]).help(help));
+                }
                 self.scalings.remove(&node.name);
                 self.scalings.insert(graph.nodes[index].name.clone(), both);
-                absorb(&mut graph.nodes[index], node.sources);
+                if bias_of(&node).is_none() {
+                    absorb(&mut graph.nodes[index], node.sources);
+                }
                 dead[before] = true;
                 reader = before;
             }
@@ -133,6 +144,7 @@ impl State<'_> {
             }
         }
         drop_marked(graph, &dead);
+        errors.into_result()
     }
 
     /// Works each scaling into the layer in front of it.
@@ -272,6 +284,17 @@ fn recognise(graph: &Graph, index: usize) -> Option<(ValueId, Scaling)> {
     let of = |values: Option<Array>, kept: bool| Operand { values, grid: grid.clone().filter(|_| kept) };
     let (scale, bias) = (of(scale, node.is("Mul")), of(bias, node.is("Add") || node.is("Sub")));
     Some((x, Scaling { axis, scale, bias, norm: false }))
+}
+
+/// Which constant of two scalings was on a quantiser's grid and no longer is in `both`.
+fn loses_its_quantiser(first: &Scaling, second: &Scaling, both: &Scaling) -> Option<&'static str> {
+    let lost = |a: &Operand, b: &Operand, both: &Operand| {
+        both.grid.is_none() && (a.grid.is_some() || b.grid.is_some())
+    };
+    if lost(&first.scale, &second.scale, &both.scale) {
+        return Some("factor");
+    }
+    lost(&first.bias, &second.bias, &both.bias).then_some("summand")
 }
 
 /// One scaling for `first` and then `second`, where quantisers and axes allow it.

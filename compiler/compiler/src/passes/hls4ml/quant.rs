@@ -27,7 +27,7 @@ impl State<'_> {
     /// Takes layers and quantisers apart.
     pub(super) fn split(&mut self, graph: &mut Graph) -> Result<(), Diagnostics> {
         let uses = Uses::of(graph);
-        let mut errors = Diagnostics::default();
+        let mut errors = astray(graph, &uses);
         let mut movable: HashMap<ValueId, Movable> = HashMap::new();
         let mut moved: Vec<usize> = Vec::new();
         for node in std::mem::take(&mut graph.nodes) {
@@ -39,7 +39,7 @@ impl State<'_> {
                 let in_front = node.input(0).and_then(|x| movable.get(&x).map(|m| (x, m)));
                 let scale = match in_front {
                     None => None,
-                    Some((x, m)) => match moves(graph, &uses, &node, x, m) {
+                    Some((x, m)) => match moves(graph, &node, x, m) {
                         Ok(true) => {
                             moved.push(m.at);
                             Some(m)
@@ -232,28 +232,67 @@ fn take_bias(graph: &Graph, node: &mut Node) -> Option<Operand> {
     Some(Operand { values, grid })
 }
 
+/// What hls4ml's conversion gets wrong around quantisers with a scale of their own, each an error. It puts the scaling in
+/// front of such a quantiser between its operand and the *first* node that reads it, and the scaling behind it between its
+/// result and the first node whose *first* operand that is; whoever else reads them is left as it was.
+fn astray(graph: &Graph, uses: &Uses) -> Diagnostics {
+    let mut errors = Diagnostics::default();
+    let mut wrong = |node: &Node, what: String| {
+        let help = "use native arithmetic; or give each reader a quantiser of its own, with a scale that is a power of two";
+        errors
+            .push(Diagnostic::error(format!("hls4ml {what}: its result is wrong")).at_node(node).help(help));
+    };
+    let first = |node: &Node, value: ValueId| node.input(0) == Some(value);
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { continue };
+        if rescale::quantiser(graph, node).is_none() {
+            continue;
+        }
+        let before = uses.consumers(x).iter().map(|i| (*i, &graph.nodes[*i]));
+        for (_, other) in before.filter(|(i, other)| *i < index && first(other, x)) {
+            wrong(
+                other,
+                format!("scales what this node reads in place of what the quantiser '{}' does", node.name),
+            );
+        }
+        let readers: Vec<&Node> = uses.consumers(y).iter().map(|i| &graph.nodes[*i]).collect();
+        let scaled = readers.iter().position(|reader| first(reader, y));
+        for (i, reader) in readers.iter().enumerate() {
+            let once = reader.inputs.iter().filter(|v| **v == Some(y)).count() == 1;
+            if Some(i) != scaled || !once {
+                wrong(
+                    reader,
+                    format!(
+                        "gives this node the integers of the quantiser '{}' without their scale",
+                        node.name
+                    ),
+                );
+            }
+        }
+        if uses.is_output(y) && scaled.is_some() {
+            wrong(
+                node,
+                "gives the model's output the integers of this quantiser without their scale".to_owned(),
+            );
+        }
+    }
+    errors
+}
+
 /// Whether the scale in front of the layer `node`, which reads `x`, moves behind it. An error where hls4ml moves it
 /// although that changes what is computed.
-fn moves(graph: &Graph, uses: &Uses, node: &Node, x: ValueId, data: &Movable) -> Result<bool, Diagnostic> {
+fn moves(graph: &Graph, node: &Node, x: ValueId, data: &Movable) -> Result<bool, Diagnostic> {
     let outputs = node.input(1).and_then(|w| graph.shape(w)).and_then(|s| s.first().copied());
     let biased = node.is("Conv") && node.input(2).is_some();
-    let wrong = |why: &str| {
-        let help = "use native arithmetic; or give the data one scale, and each layer a quantiser of its own";
-        Diagnostic::error(format!(
-            "hls4ml moves the scale of the quantiser of '{}' behind this layer, {why}",
+    match data.scale.scalar() {
+        None if outputs == Some(data.scale.len()) && !biased => Err(Diagnostic::error(format!(
+            "hls4ml moves the scale of the quantiser of '{}' behind this layer, where the scales of input channels meet \
+             output channels: its result is wrong",
             graph.value(x).name
         ))
         .at_node(node)
-        .help(help)
-    };
-    match data.scale.scalar() {
-        None if outputs == Some(data.scale.len()) && !biased => {
-            Err(wrong("where the scales of input channels meet output channels: its result is wrong"))
-        }
+        .help("use native arithmetic; or give the data one scale")),
         None => Ok(false),
-        Some(_) if uses.consumers(x).len() != 1 || uses.is_output(x) => {
-            Err(wrong("and leaves the others that read it without: their results are wrong"))
-        }
         Some(_) => Ok(true),
     }
 }

@@ -1,16 +1,18 @@
 //! `golden`: reference vectors of a model, written once and verified ever after.
 
+mod file;
+mod served;
+
 use std::{
+    fmt::Display,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use clap::{Args as ClapArgs, Subcommand};
-use hs_hw::{KERNEL_ABI, Program, testing::random_inputs};
-use hs_package::Port;
+use hs_client::Url;
+use hs_hw::{Program, testing::random_inputs};
 use hs_runtime::{Executable, Tensor, TensorInfo, codes::Layout, npz};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -18,31 +20,32 @@ use super::{
     exit::{Exit, Failure},
     model::Model,
     options::{CompileArgs, ModelArg},
+    remote::{Access, ServerArgs},
     simulation::Simulation,
     table::{count, pairs},
     tensors,
 };
+use file::{ABOUT, About, Golden};
 
-/// Member of the archive that says what the others are.
-const ABOUT: &str = "golden.json";
-const FORMAT: &str = "hypersonic-golden";
-const FORMAT_VERSION: u32 = 1;
 /// Random rows where nothing is said.
 const ROWS: usize = 64;
 /// Rows of a file of golden vectors, at most, when they are random.
 const MOST_ROWS: u32 = 1 << 20;
 
-/// Write reference vectors of a model, or verify a model against them
+/// Write reference vectors of a model, or verify a model or a server against them
 #[derive(Debug, ClapArgs)]
 #[command(after_long_help = "\
 Golden vectors are an .npz: input codes and output codes as 64-bit integers ('input/NAME', 'output/NAME'), the
 float inputs they came from ('value/NAME'), and 'golden.json' with fingerprint and types.
-`verify` exits with 1 when one code differs, and with 3 when the vectors are those of other bits.
+`verify` exits with 1 when one code differs, and with 3 when the vectors are those of other bits. With --url it
+verifies what a server of the Triton / KServe v2 protocol answers: its values, where a code is exact in their type, and
+the codes of the model NAME_raw, where that is served.
 
 Examples:
   hypersonic golden write package/ --input X.npy --rows 200 -o golden.npz
   hypersonic golden write model.onnx --precision 'fixed<16,6>' --rows 500 -o golden.npz
-  hypersonic golden verify package/ golden.npz --csim")]
+  hypersonic golden verify package/ golden.npz --csim
+  hypersonic golden verify --url grpc://localhost --model jets golden.npz")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -75,50 +78,32 @@ struct WriteArgs {
     compile: CompileArgs,
 }
 
-/// Run a model on golden inputs and compare every code
+/// Run a model, here or on a server, on golden inputs and compare every code
 #[derive(Debug, ClapArgs)]
+#[command(allow_missing_positional = true)]
 struct VerifyArgs {
-    #[command(flatten)]
-    model: ModelArg,
+    /// A model.onnx, or a package that `compile` wrote
+    #[arg(value_name = "MODEL|PACKAGE", required_unless_present = "url", conflicts_with = "url")]
+    path: Option<PathBuf>,
     /// What `golden write` wrote
     #[arg(value_name = "GOLDEN.npz")]
     golden: PathBuf,
     /// Verify the C simulation too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "url")]
     csim: bool,
     #[command(flatten)]
     compile: CompileArgs,
-}
-
-/// What a file of golden vectors says of itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct About {
-    format: String,
-    format_version: u32,
-    producer: String,
-    model: String,
-    fingerprint: String,
-    kernel_abi: u32,
-    rows: usize,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
-}
-
-impl About {
-    fn of(program: &Program, rows: usize) -> Self {
-        let (inputs, outputs) = Port::of(program);
-        Self {
-            format: FORMAT.to_owned(),
-            format_version: FORMAT_VERSION,
-            producer: concat!("hypersonic ", env!("CARGO_PKG_VERSION")).to_owned(),
-            model: program.name.clone(),
-            fingerprint: program.fingerprint().to_string(),
-            kernel_abi: KERNEL_ABI,
-            rows,
-            inputs,
-            outputs,
-        }
-    }
+    /// Verify a server: http://HOST:PORT or grpc://HOST:PORT; https and grpcs in TLS
+    #[arg(long, value_name = "URL", value_parser = Url::parse, requires = "model", help_heading = "Server")]
+    url: Option<Url>,
+    /// Name of the model that it serves
+    #[arg(long, value_name = "NAME", requires = "url", help_heading = "Server")]
+    model: Option<String>,
+    /// Version of that model [default: the server's choice]
+    #[arg(long, value_name = "VERSION", requires = "url", help_heading = "Server")]
+    version: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
@@ -204,9 +189,29 @@ fn layout(program: &Program, id: hs_hw::ValueId) -> Result<Layout, Failure> {
 }
 
 fn verify(args: &VerifyArgs, context: &Context) -> Result<Report, Failure> {
-    let model = Model::open(&args.model.model, &args.compile, context)?;
+    match (&args.path, &args.url, &args.model) {
+        (Some(path), None, _) => verify_here(args, path, context),
+        (None, Some(url), Some(model)) => {
+            let server = ServerArgs {
+                model: model.clone(),
+                version: args.version.clone(),
+                access: args.access.clone(),
+            };
+            verify_served(args, url, &server, context)
+        }
+        _ => Err(Failure::usage("give either a model or --url and --model")),
+    }
+}
+
+/// Emulator and C simulation.
+fn verify_here(args: &VerifyArgs, path: &Path, context: &Context) -> Result<Report, Failure> {
+    if args.access != Access::default() {
+        return Err(Failure::usage("--ca, --cert, --key, --token-file and --timeout are for --url"));
+    }
+    let model = Model::open(path, &args.compile, context)?;
     let emulator = backends::emulator(&model)?;
-    let golden = Golden::read(&args.golden, &model, emulator.as_ref())?;
+    let golden = Golden::read(&args.golden)?;
+    golden.belongs(&args.golden, &model.program)?;
     let mut checks = Vec::new();
     if !golden.values.is_empty() {
         let found = check::encode(&model.program, &golden.values)?;
@@ -224,104 +229,39 @@ fn verify(args: &VerifyArgs, context: &Context) -> Result<Report, Failure> {
         let found = tensors::run(&simulation, &golden.inputs, true)?;
         checks.push(Check::between("C simulation", simulation.outputs(), &golden.outputs, &found));
     }
-    let wrong = checks.iter().any(|c| c.mismatches > 0);
-    let mut lines =
-        vec![("golden vectors", args.golden.display().to_string()), ("rows", count(golden.rows as u64))];
+    Ok(report(args, &golden, &checks, json!({})).warnings(model.warnings))
+}
+
+/// What a server answers.
+fn verify_served(args: &VerifyArgs, url: &Url, server: &ServerArgs, context: &Context) -> Result<Report, Failure> {
+    let given = args.compile.given();
+    if !given.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} cannot be given with --url: a server compiles as its repository says",
+            given.join(", ")
+        )));
+    }
+    let golden = Golden::read(&args.golden)?;
+    let (checks, warnings) = served::verify(&golden, url, server, context)?;
+    let about = json!({ "url": url.to_string(), "model": server.model });
+    Ok(report(args, &golden, &checks, about).warnings(warnings))
+}
+
+fn report(args: &VerifyArgs, golden: &Golden, checks: &[Check], about: Value) -> Report {
+    let rows = golden.about.rows;
+    let mut lines = vec![("golden vectors", args.golden.display().to_string()), ("rows", count(rows as u64))];
     lines.extend(checks.iter().map(|c| (c.by, c.text())));
-    let json = json!({
+    let mut json = json!({
         "golden": args.golden,
-        "rows": golden.rows,
-        "fingerprint": model.program.fingerprint().to_string(),
+        "rows": rows,
+        "fingerprint": golden.about.fingerprint,
         "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
     });
-    let exit = if wrong { Exit::Mismatch } else { Exit::Ok };
-    Ok(Report::new(pairs(&lines), json).warnings(model.warnings).exit(exit))
-}
-
-/// Golden vectors that belong to a model.
-struct Golden {
-    rows: usize,
-    /// Float inputs; empty where the inputs were made as codes.
-    values: Vec<Tensor>,
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
-}
-
-impl Golden {
-    fn read(path: &Path, model: &Model, executable: &dyn Executable) -> Result<Self, Failure> {
-        let members = npz::load(path).map_err(Failure::input)?;
-        let find = |name: &str| members.iter().find(|(n, _)| n == name).map(|(_, t)| t);
-        let foreign = |what: String| {
-            Failure::file(path, what).help("golden vectors are what `hypersonic golden write` wrote")
-        };
-        let about = find(ABOUT).and_then(|t| t.as_slice::<u8>());
-        let about = about.ok_or_else(|| foreign(format!("no golden vectors: '{ABOUT}' is missing")))?;
-        let about: Value = serde_json::from_slice(about).map_err(|e| foreign(format!("'{ABOUT}': {e}")))?;
-        if about["format"] != json!(FORMAT) {
-            return Err(foreign(format!("'{ABOUT}' is not of the format {FORMAT}")));
-        }
-        if about["format_version"] != json!(FORMAT_VERSION) {
-            return Err(Failure::file(
-                path,
-                format!(
-                    "format version {}, but this program reads version {FORMAT_VERSION}",
-                    about["format_version"]
-                ),
-            )
-            .help("write the vectors anew with this version, or verify with the one that wrote them"));
-        }
-        let about: About = serde_json::from_value(about).map_err(|e| foreign(format!("'{ABOUT}': {e}")))?;
-        Self::belongs(path, &about, &model.program)?;
-        let all = |kind: &str, infos: &[TensorInfo]| -> Result<Vec<Tensor>, Failure> {
-            let one = |i: &TensorInfo| {
-                let name = format!("{kind}/{}", i.name);
-                let tensor = find(&name).ok_or_else(|| foreign(format!("'{name}' is missing")))?;
-                if tensor.rows() != about.rows {
-                    return Err(foreign(format!("'{name}' has {} rows, not {}", tensor.rows(), about.rows)));
-                }
-                Ok(tensor.clone())
-            };
-            infos.iter().map(one).collect()
-        };
-        let has_values = members.iter().any(|(n, _)| n.starts_with("value/"));
-        let outputs = all("output", executable.outputs())?;
-        if outputs.iter().any(|t| t.as_slice::<i64>().is_none()) {
-            return Err(foreign("the outputs are no 64-bit codes".to_owned()));
-        }
-        Ok(Self {
-            rows: about.rows,
-            values: if has_values { all("value", executable.inputs())? } else { Vec::new() },
-            inputs: all("input", executable.inputs())?,
-            outputs,
-        })
+    if let (Value::Object(all), Value::Object(about)) = (&mut json, about) {
+        all.extend(about);
     }
-
-    /// Vectors of other bits say nothing about these.
-    fn belongs(path: &Path, about: &About, program: &Arc<Program>) -> Result<(), Failure> {
-        let ours = About::of(program, about.rows);
-        if about.fingerprint == ours.fingerprint {
-            return Ok(());
-        }
-        let types = |ports: &[Port]| -> Vec<String> {
-            ports.iter().map(|p| format!("{}: {}", p.name, p.ty)).collect()
-        };
-        let mut message = format!(
-            "the vectors are of fingerprint {}, the model '{}' has {}",
-            about.fingerprint, ours.model, ours.fingerprint
-        );
-        for (what, theirs, ours) in
-            [("inputs", &about.inputs, &ours.inputs), ("outputs", &about.outputs, &ours.outputs)]
-        {
-            let (theirs, ours) = (types(theirs).join(", "), types(ours).join(", "));
-            if theirs != ours {
-                message.push_str(&format!("; {what} were {theirs} and are {ours}"));
-            }
-        }
-        Err(Failure::file(path, message).help(
-            "model, types or arithmetic have changed since; if that was meant, look at the accuracy (`hypersonic check`) \
-             and write the vectors anew: `hypersonic golden write`",
-        ))
-    }
+    let exit = if checks.iter().any(|c| c.mismatches > 0) { Exit::Mismatch } else { Exit::Ok };
+    Report::new(pairs(&lines), json).exit(exit)
 }
 
 /// One execution against the vectors.
@@ -334,22 +274,38 @@ struct Check {
 
 impl Check {
     fn between(by: &'static str, infos: &[TensorInfo], golden: &[Tensor], found: &[Tensor]) -> Self {
+        let names: Vec<&str> = infos.iter().map(|i| i.name.as_str()).collect();
+        Self::new(by, &names, golden, found)
+    }
+
+    /// Codes or values of tensors of these names.
+    fn new(by: &'static str, names: &[&str], golden: &[Tensor], found: &[Tensor]) -> Self {
         let mut all = Self { by, values: 0, mismatches: 0, first: None };
-        for ((info, g), f) in infos.iter().zip(golden).zip(found) {
-            let (want, is) =
-                (g.as_slice::<i64>().unwrap_or_default(), f.as_slice::<i64>().unwrap_or_default());
-            // A tensor of another length or type differs everywhere.
-            all.values += want.len().max(is.len());
-            all.mismatches += want.len().abs_diff(is.len());
-            for (i, (a, b)) in want.iter().zip(is).enumerate().filter(|(_, (a, b))| a != b) {
-                all.mismatches += 1;
-                let row = g.row_len().max(1);
-                all.first.get_or_insert_with(|| {
-                    format!("'{}', row {}, element {}: golden {a}, found {b}", info.name, i / row, i % row)
-                });
+        for ((name, g), f) in names.iter().zip(golden).zip(found) {
+            match (g.as_slice::<i64>(), f.as_slice::<i64>()) {
+                (None, None) => all.compare(name, g.row_len(), &g.to_f64(), &f.to_f64()),
+                (g_codes, f_codes) => {
+                    // A tensor of another type differs everywhere.
+                    let (want, is) = (g_codes.unwrap_or_default(), f_codes.unwrap_or_default());
+                    all.compare(name, g.row_len(), want, is);
+                }
             }
         }
         all
+    }
+
+    /// Compares tensors of `row` elements a row.
+    fn compare<T: PartialEq + Display>(&mut self, name: &str, row: usize, want: &[T], is: &[T]) {
+        // A tensor of another length differs in what is missing.
+        self.values += want.len().max(is.len());
+        self.mismatches += want.len().abs_diff(is.len());
+        let row = row.max(1);
+        for (i, (a, b)) in want.iter().zip(is).enumerate().filter(|(_, (a, b))| a != b) {
+            self.mismatches += 1;
+            self.first.get_or_insert_with(|| {
+                format!("'{name}', row {}, element {}: golden {a}, found {b}", i / row, i % row)
+            });
+        }
     }
 
     fn text(&self) -> String {
