@@ -29,7 +29,7 @@ use self::{
     gate::Gate,
     order::Order,
     queue::{Key, Queue, Waiting},
-    runners::Runners,
+    runners::{Failure, Runners},
 };
 use crate::{
     Runner, ServeError, Statistics,
@@ -252,6 +252,10 @@ impl Core {
             Err(Fault::Request(e)) => {
                 self.statistics.failed(done - arrived, Reason::Other);
                 Err(ServeError::invalid(e))
+            }
+            Err(Fault::Backend(message)) if self.runners.is_alone() => {
+                self.statistics.failed(done - arrived, Reason::Backend);
+                Err(Failure::Backends(format!("{:?}: {message}", member.runner)).into())
             }
             // The next backend may take its time: an instance asks it.
             Err(Fault::Backend(_)) => return None,

@@ -91,6 +91,11 @@ impl Runners {
         self.0.iter()
     }
 
+    /// Whether there is no other backend that a failed call could go to.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.len() == 1
+    }
+
     /// The backend that so many rows would go to, when it is so quick that the caller may do it itself.
     pub(crate) fn quick(&self, rows: usize) -> Option<&Member> {
         let first = self.0.first()?;

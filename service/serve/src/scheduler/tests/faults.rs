@@ -26,6 +26,18 @@ fn healthy(s: &Scheduler) -> Vec<bool> {
 }
 
 #[tokio::test]
+async fn the_only_one_is_asked_once() {
+    for quick in [false, true] {
+        let broken = Fake::new().hook(failing("no power"));
+        let fake = Arc::new(if quick { broken.quick() } else { broken });
+        let s = scheduler(joining(8), &fake);
+        let e = s.run(job(&[1])).await.unwrap_err();
+        assert!(e.code == Code::Internal && e.message.contains("no power"), "{e}");
+        assert_eq!((fake.calls().len(), statistics(&s).fail.count), (1, 1));
+    }
+}
+
+#[tokio::test]
 async fn the_next_one_takes_over() {
     for quick in [false, true] {
         let broken = Fake::new().hook(failing("no power"));
