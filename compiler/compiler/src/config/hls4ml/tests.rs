@@ -82,10 +82,13 @@ fn granularity_model_states_every_type() {
     let ty = "fixed<12,5,TRN,WRAP>";
     assert_eq!(text(c.precision), ty);
     let head = &c.nodes["head"];
-    assert_eq!([text(head.weight), text(head.accum), text(head.unbiased)], [ty; 3]);
+    assert_eq!([text(head.weight), text(head.accum), text(head.result)], [ty; 3]);
     assert_eq!((head.split_bias, head.strategy, head.reuse), (Some(true), Some(Strategy::Resource), Some(4)));
     assert_eq!(text(c.nodes["in.put"].result), ty);
-    assert!(c.unfused.contains("head"));
+    // The bias is a layer of its own.
+    let bias = &c.nodes["head/bias"];
+    assert_eq!([text(bias.bias), text(bias.result)], [ty; 2]);
+    assert!(c.unfused.contains("head/bias"));
     // Softmax tables keep their own type; their sum has the model's.
     let prob = &c.nodes["prob"];
     assert_eq!(text(prob.exp_table), "fixed<18,8,RND,SAT>");
@@ -111,9 +114,14 @@ fn auto_is_left_to_inference_and_folds_the_bias() {
     let wide = "fixed<16,6,TRN,WRAP>";
     assert_eq!(types(left), ["fixed<8,2,TRN,WRAP>", wide, "auto", "auto", "auto"]);
     assert_eq!(left.split_bias, Some(false));
-    assert_eq!(types(right), [wide, "fixed<6,2,TRN,WRAP>", "auto", "fixed<10,4,RND,SAT>", "auto"]);
-    assert_eq!(right.split_bias, Some(true));
-    assert_eq!((c.unfused.contains("left"), c.unfused.contains("right")), (false, true));
+    assert_eq!(types(right), [wide, wide, "auto", "auto", "fixed<10,4,RND,SAT>"]);
+    assert_eq!(types(&c.nodes["right/bias"]), ["auto", "fixed<6,2,TRN,WRAP>", "auto", "auto", "auto"]);
+    assert_eq!((right.split_bias, c.nodes.contains_key("left/bias")), (Some(true), false));
+    assert!(
+        ["left", "right", "left/bias", "right/bias"]
+            .iter()
+            .all(|n| c.unfused.contains(*n) == (*n == "left/bias"))
+    );
     assert_eq!(text(c.nodes["act"].result), "ufixed<8,3,RND_CONV,SAT>");
     assert_eq!(c.nodes["prob"].softmax, Some(SoftmaxImplementation::Latency));
     assert_eq!(text(c.nodes["prob"].exp_table), "fixed<18,8,RND,SAT>");
