@@ -25,6 +25,11 @@ const WORTH: usize = 1024;
 /// Bytes that are packed or unpacked where they are; more of them would keep other connections waiting.
 const SMALL: usize = 16 << 10;
 
+/// What unpacks to more than this many times its size is a bomb, beyond the bytes that any body may unpack to. Tensors of
+/// numbers seldom shrink by more than ten.
+const RATIO: usize = 64;
+const UNSUSPICIOUS: usize = 64 << 20;
+
 impl Coding {
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -103,9 +108,16 @@ pub(super) fn header(coding: Coding) -> (HeaderName, HeaderValue) {
     (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))
 }
 
-/// What `packed` holds, at most `limit` bytes. Memory follows what comes out.
+/// What `packed` holds, at most `limit` bytes, and less where so few bytes would become so many. Memory follows what comes
+/// out.
 pub(super) async fn unpack(coding: Coding, packed: Bytes, limit: usize) -> Result<Bytes, HttpError> {
+    let limit = limit.min(plausible(packed.len()));
     offload(packed.len() > SMALL, move || unpack_now(coding, &packed, limit)).await
+}
+
+/// Bytes that so many packed ones may become.
+fn plausible(packed: usize) -> usize {
+    packed.saturating_mul(RATIO).max(UNSUSPICIOUS)
 }
 
 fn unpack_now(coding: Coding, packed: &[u8], limit: usize) -> Result<Bytes, HttpError> {
@@ -118,7 +130,12 @@ fn unpack_now(coding: Coding, packed: &[u8], limit: usize) -> Result<Bytes, Http
         Coding::Deflate => ZlibDecoder::new(&mut rest).take(most).read_to_end(&mut whole),
     };
     if whole.len() > limit {
-        return Err(HttpError::too_large(limit));
+        let message = format_args!(
+            "the body of {} bytes unpacks to more than the {limit} that this server takes for it; send it unpacked if \
+             it is meant",
+            packed.len()
+        );
+        return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
     let wrong = |why: &dyn std::fmt::Display| {
         HttpError::bad(format_args!(
@@ -196,6 +213,18 @@ mod tests {
             assert_eq!(unpack_now(coding, &bomb, zeros.len() - 1).unwrap_err().status, 413);
             assert_eq!(unpack_now(coding, &bomb, zeros.len()).unwrap(), zeros);
         }
+    }
+
+    #[tokio::test]
+    async fn few_bytes_do_not_become_very_many() {
+        let zeros = vec![0; UNSUSPICIOUS + 1];
+        for coding in BOTH {
+            let bomb = Bytes::from(packed(coding, &zeros));
+            assert_eq!(unpack(coding, bomb, usize::MAX).await.unwrap_err().status, 413);
+            let most = Bytes::from(packed(coding, &zeros[1..]));
+            assert_eq!(unpack(coding, most, usize::MAX).await.unwrap().len(), UNSUSPICIOUS);
+        }
+        assert_eq!(plausible(2 * UNSUSPICIOUS), 128 * UNSUSPICIOUS);
     }
 
     #[test]
