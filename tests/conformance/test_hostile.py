@@ -180,6 +180,23 @@ def test_bombs(start, ours):
     assert reply.status == 200
 
 
+def test_bombs_under_the_usual_limits(ours, start):
+    """What few bytes become is bounded more tightly than what comes as it is."""
+    running = start()
+    packed = bomb(1024 * MIB, 31)
+    headers = {"Content-Encoding": "gzip", "Inference-Header-Content-Length": "100"}
+    big = PLAIN.but(inputs=[wire.Tensor("IN", "FP32", [1, 16], raw=bytes(65 * MIB))]).proto()
+    rpc = wire.Grpc(running.grpc)
+    with bounded(running, 300 * MIB):
+        assert wire.http_call(running.http, "POST", PLAIN.path, body=packed, headers=headers).status == 413
+        with pytest.raises(wire.grpc.RpcError) as error:
+            rpc.stub.ModelInfer(big, timeout=60, compression=wire.grpc.Compression.Gzip)
+        assert error.value.code().name == "RESOURCE_EXHAUSTED"
+    # As it is, its size is no reason to refuse it.
+    assert rpc.fault("ModelInfer", big)[0] == "INVALID_ARGUMENT"
+    rpc.close()
+
+
 def test_ten_thousand_idle_connections(ours, start):
     """They cost little, and who has something to ask is answered meanwhile."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -6,3 +6,6 @@
 pub mod grpc;
 pub mod http;
 pub mod net;
+
+/// Bytes that a packed body or message may become, however small it is.
+const UNSUSPICIOUS: usize = 64 << 20;

@@ -16,20 +16,25 @@ use crate::net::Progress;
 /// A flag and the length: what precedes each message.
 const HEADER: usize = 5;
 
-/// A body of gRPC messages that lets no part of a message through before all of it is there: what reads it reserves
-/// memory for the length that a message claims, and a claim costs its sender nothing.
+/// A message comes through when this part of it is there.
+const EARNED: usize = 8;
+
+/// A body of gRPC messages. What reads it reserves memory for the length that a message claims, and a claim costs its sender
+/// nothing: so a message does not come through before a good part of it is there.
 pub(super) struct Messages<B> {
     inner: B,
     limit: usize,
     progress: Progress,
     /// Whether the client may rest between messages.
     rests: bool,
-    /// What has come, in order.
+    /// What has come and not gone through, in order.
     held: VecDeque<Bytes>,
     /// Bytes of `held`.
     length: usize,
-    /// Bytes of `held` that are whole messages.
-    whole: usize,
+    /// Bytes that may go through, those of the last message that are still to come included.
+    open: usize,
+    /// Length of the last message that was let through, its header included.
+    last: usize,
     ended: bool,
 }
 
@@ -42,18 +47,19 @@ impl<B> Messages<B> {
             rests,
             held: VecDeque::new(),
             length: 0,
-            whole: 0,
+            open: 0,
+            last: 0,
             ended: false,
         }
     }
 
-    /// Bytes of the message that begins after the whole ones, its header included; `None` while its header is not
+    /// Bytes of the message that begins after the open ones, its header included; `None` while its header is not
     /// there.
     fn next_length(&self) -> Result<Option<usize>, Status> {
-        if self.length < self.whole + HEADER {
+        if self.length < self.open + HEADER {
             return Ok(None);
         }
-        let mut header = self.held.iter().flat_map(|b| b.iter()).skip(self.whole + 1);
+        let mut header = self.held.iter().flat_map(|b| b.iter()).skip(self.open + 1);
         let length = [(); 4].map(|()| header.next().copied().unwrap_or(0));
         let length = u32::from_be_bytes(length) as usize;
         if length > self.limit {
@@ -69,27 +75,40 @@ impl<B> Messages<B> {
         self.length += data.len();
         self.held.push_back(data);
         while let Some(next) = self.next_length()? {
-            if self.length < self.whole + next {
+            if self.length - self.open < next / EARNED {
                 break;
             }
-            self.whole += next;
+            self.open += next;
+            self.last = next;
         }
         Ok(())
     }
 
-    /// A part of a whole message.
+    /// A part of an open message.
     fn pop(&mut self) -> Option<Bytes> {
-        if self.whole == 0 {
+        if self.open == 0 {
             return None;
         }
         let front = self.held.front_mut()?;
-        let part = front.split_to(front.len().min(self.whole));
+        let part = front.split_to(front.len().min(self.open));
         if front.is_empty() {
             self.held.pop_front();
         }
         self.length -= part.len();
-        self.whole -= part.len();
+        self.open -= part.len();
         Some(part)
+    }
+
+    /// Why the body cannot end here, if it cannot.
+    fn is_cut(&self) -> Option<Status> {
+        // What may go through has gone.
+        let (found, expected) = match (self.open, self.length) {
+            (0, 0) => return None,
+            (0, found) => (found, self.next_length().ok().flatten().unwrap_or(HEADER)),
+            (open, _) => (self.last - open, self.last),
+        };
+        let message = format!("the request ended after {found} of the {expected} bytes of a message");
+        Some(Status::invalid_argument(message))
     }
 }
 
@@ -122,17 +141,12 @@ where
                     }
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(None) if this.length > 0 && !this.ended => {
+                Poll::Ready(None) if !this.ended => {
                     this.ended = true;
-                    let expected = this.next_length().ok().flatten().unwrap_or(HEADER);
-                    let status = Status::invalid_argument(format!(
-                        "the request ended after {} of the {expected} bytes of a message",
-                        this.length
-                    ));
-                    return Poll::Ready(Some(Err(status.into())));
+                    return Poll::Ready(this.is_cut().map(|status| Err(status.into())));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending if this.rests && this.length == 0 => {
+                Poll::Pending if this.rests && this.length + this.open == 0 => {
                     this.progress.step();
                     return Poll::Pending;
                 }
@@ -147,7 +161,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.length == 0 && self.inner.is_end_stream()
+        self.length + self.open == 0 && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -178,25 +192,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_comes_out_when_it_is_whole() {
+    async fn messages_come_out_as_they_came() {
         let message = [0, 0, 0, 0, 3, 1, 2, 3];
         let (parts, error) = through(&[&message], 3).await;
         assert_eq!((parts, error.is_none()), (vec![message.to_vec()], true));
-        // Byte by byte, two messages: the same bytes, nothing of the second before its end.
+        // Byte by byte, two messages.
         let two = [message, message].concat();
         let single: Vec<&[u8]> = two.chunks(1).collect();
         let (parts, error) = through(&single, 3).await;
         assert!(error.is_none());
         assert_eq!(parts.concat(), two);
         let (parts, error) = through(&single[..15], 3).await;
-        assert_eq!(parts.concat(), message);
+        assert_eq!(parts.concat(), two[..15]);
         let error = error.unwrap();
         assert_eq!(error.code(), tonic::Code::InvalidArgument);
         assert_eq!(error.message(), "the request ended after 7 of the 8 bytes of a message");
         // The end of one and the beginning of another in one chunk.
         let (parts, error) = through(&[&two[..3], &two[3..10], &two[10..]], 3).await;
         assert!(error.is_none());
-        assert_eq!(parts, [&two[..3], &two[3..8], &two[8..10], &two[10..]]);
+        assert_eq!(parts.concat(), two);
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_earned() {
+        let mut message = vec![7; 8000 + HEADER];
+        message[..HEADER].copy_from_slice(&[0, 0, 0, 0x1f, 0x40]);
+        // An eighth less a byte, and an eighth.
+        for (found, parts) in [(999, 0), (1000, 1)] {
+            let (came, error) = through(&[&message[..found]], 8000).await;
+            assert_eq!(came.len(), parts, "{found}");
+            let expected = format!("the request ended after {found} of the 8005 bytes of a message");
+            assert_eq!(error.unwrap().message(), expected);
+        }
+        let (parts, error) = through(&[&message[..999], &message[999..3000], &message[3000..]], 8000).await;
+        assert!(error.is_none());
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [999, 2001, 5005]);
+        assert_eq!(parts.concat(), message);
+        // The next one has to earn its own.
+        let two = [&message[..], &message[..500]].concat();
+        let (parts, error) = through(&[&two], 8000).await;
+        assert_eq!(parts, [&message[..]]);
+        assert_eq!(error.unwrap().message(), "the request ended after 500 of the 8005 bytes of a message");
     }
 
     #[tokio::test]
@@ -212,16 +248,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_that_stops_is_given_up() {
         use std::future::poll_fn;
-        let silent = || {
-            let first: Result<Bytes, std::io::Error> = Ok(Bytes::from_static(&[0, 0, 0, 0, 9, 1]));
+        // Before it comes through, and in its midst.
+        for (length, parts) in [(99, 0), (9, 1)] {
+            let first: Result<_, std::io::Error> = Ok(Bytes::copy_from_slice(&[0, 0, 0, 0, length, 1]));
             let stream = futures_util::stream::iter([first]).chain(futures_util::stream::pending());
-            axum::body::Body::from_stream(stream)
-        };
-        let mut messages = Messages::new(silent(), 100, Duration::from_secs(5), true);
-        let began = tokio::time::Instant::now();
-        let frame = poll_fn(|cx| Pin::new(&mut messages).poll_frame(cx)).await.unwrap();
-        assert_eq!(Status::from_error(frame.unwrap_err()).code(), tonic::Code::DeadlineExceeded);
-        assert_eq!(began.elapsed(), Duration::from_secs(5));
+            let body = axum::body::Body::from_stream(stream);
+            let mut messages = Messages::new(body, 100, Duration::from_secs(5), true);
+            let began = tokio::time::Instant::now();
+            for _ in 0..parts {
+                poll_fn(|cx| Pin::new(&mut messages).poll_frame(cx)).await.unwrap().unwrap();
+            }
+            let frame = poll_fn(|cx| Pin::new(&mut messages).poll_frame(cx)).await.unwrap();
+            assert_eq!(Status::from_error(frame.unwrap_err()).code(), tonic::Code::DeadlineExceeded);
+            assert_eq!(began.elapsed(), Duration::from_secs(5));
+        }
         // Between messages only a client that has one message to send must hurry.
         for (rests, late) in [(true, false), (false, true)] {
             let body = axum::body::Body::from_stream(futures_util::stream::pending::<

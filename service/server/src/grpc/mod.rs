@@ -5,6 +5,7 @@ mod contents;
 mod health;
 mod infer;
 mod message;
+mod packed;
 mod parameters;
 mod service;
 mod stream;
@@ -17,16 +18,17 @@ use hs_serve::{Code, ServeError, Server};
 use tonic::{Request, Status, codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 
-use crate::net::Peer;
+use crate::{UNSUSPICIOUS, net::Peer};
 
 use call::Calls;
 use health::HealthService;
+use packed::ByPacking;
 use service::Service;
 
 /// What messages may be, and how answers are sent.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of a message, after decompression.
+    /// Bytes of a message; of one that is packed, at most 64 MiB when it is unpacked.
     pub max_message: usize,
     /// Whether answers are compressed for clients that can read that, as nearly all say they do. Inference is seldom
     /// faster with it.
@@ -55,7 +57,8 @@ pub fn router(server: Arc<Server>, options: Options) -> Router {
         }
     }
     let health = HealthServer::new(HealthService::new(server));
-    Routes::new(inference)
+    let packed = inference.clone().max_decoding_message_size(options.max_message.min(UNSUSPICIOUS));
+    Routes::new(ByPacking { plain: inference, packed })
         .add_service(health)
         .into_axum_router()
         .layer(tower::layer::layer_fn(move |route| Calls::new(route, options.clone())))

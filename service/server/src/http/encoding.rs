@@ -11,6 +11,7 @@ use flate2::{
 };
 
 use super::{error::HttpError, offload::offload};
+use crate::UNSUSPICIOUS;
 
 /// A compression. HTTP's `deflate` is the zlib format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +26,9 @@ const WORTH: usize = 1024;
 /// Bytes that are packed or unpacked where they are; more of them would keep other connections waiting.
 const SMALL: usize = 16 << 10;
 
-/// What unpacks to more than this many times its size is a bomb, beyond the bytes that any body may unpack to. Tensors of
-/// numbers seldom shrink by more than ten.
+/// What unpacks to more than this many times its size is a bomb, beyond [`UNSUSPICIOUS`] bytes. Tensors of numbers seldom
+/// shrink by more than ten.
 const RATIO: usize = 64;
-const UNSUSPICIOUS: usize = 64 << 20;
 
 impl Coding {
     pub(super) fn name(self) -> &'static str {
