@@ -27,12 +27,12 @@ pub use error::PackageError;
 pub use evidence::{
     Cycles, EVIDENCE_VERSION, Evidence, Figures, Module, Resources, Step, StepEvidence, Tool,
 };
-pub use manifest::{Arithmetic, FileEntry, Manifest, Port};
+pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port};
 pub use open::Package;
 pub use write::{Overwrite, PackageWriter};
 
 /// Version of the format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Folder of the HLS project.
 pub const HLS: &str = "hls";
 /// Folder of the report.
