@@ -80,7 +80,7 @@ pub fn csynth_rpt(text: &str) -> Figures {
             f.interval_cycles = f.interval_cycles.or(cycles(at(interval), at(interval + 1)));
         }
     }
-    let heading = rows.iter().position(|r| r.first() == Some(&"Name") && r.iter().any(|c| *c == "LUT"));
+    let heading = rows.iter().position(|r| r.first() == Some(&"Name") && r.contains(&"LUT"));
     let heading = heading.map(|i| (&rows[i], &rows[i + 1..]));
     let total =
         heading.and_then(|(h, rest)| rest.iter().find(|r| r.first() == Some(&"Total")).map(|r| (h, r)));

@@ -20,7 +20,7 @@ pub fn kernel_utilisation(text: &str) -> Figures {
                 let Some(heading) = &heading else { continue };
                 // A cell is a count and its share: `120 [ 0.5%]`.
                 let used = |name: &str| under(heading, &row, name)?.split('[').next().and_then(decimal);
-                let whole = |v: f64| (v >= 0.0 && v < 1e12).then_some(v.ceil() as u64);
+                let whole = |v: f64| (0.0..1e12).contains(&v).then_some(v.ceil() as u64);
                 return Figures {
                     resources: Resources {
                         lut: used("LUT").and_then(whole),

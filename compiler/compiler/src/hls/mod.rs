@@ -116,12 +116,26 @@ const SIMULATION: &[(&str, &str)] = &[
     ("hs_bench.h", include_str!("../../../../hls_templates/sim/hs_bench.h")),
 ];
 
-const PROJECT: &[(&str, &str)] = &[
-    ("Makefile", include_str!("../../../../hls_templates/project/Makefile")),
-    ("README.md", include_str!("../../../../hls_templates/project/README.md")),
-    ("build.tcl", include_str!("../../../../hls_templates/project/build.tcl")),
-    ("hls_config.cfg", include_str!("../../../../hls_templates/project/hls_config.cfg")),
-    ("options.tcl", include_str!("../../../../hls_templates/project/options.tcl")),
+macro_rules! project {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("../../../../hls_templates/project/", $name)))),*]
+    };
+}
+
+/// Scripts and configurations of a project; names, part and clock are put in.
+const PROJECT: &[(&str, &str)] = project![
+    "Makefile",
+    "README.md",
+    "compile.cfg",
+    "cosim.tcl",
+    "csim.tcl",
+    "csynth.tcl",
+    "hls_config.cfg",
+    "link.cfg",
+    "options.tcl",
+    "package.cfg",
+    "project.tcl",
+    "xo.tcl"
 ];
 
 /// The HLS project of a Program, laid out by `schedule`, with top function `name` (made safe for C++).
