@@ -13,6 +13,7 @@ mod table;
 mod tensors;
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -69,6 +70,7 @@ verbs! {
     Inspect inspect;
     Profile profile;
     Golden golden;
+    Build build;
     Serve serve;
     Infer infer;
     Bench bench;
@@ -98,7 +100,7 @@ struct Step(ProgressBar);
 
 impl Step {
     /// What is being done now.
-    fn say(&self, what: &'static str) {
+    fn say(&self, what: impl Into<Cow<'static, str>>) {
         self.0.set_message(what);
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn under<'a>(heading: &[&str], row: &[&'a str], name: &str) -> Option
         h.strip_prefix(name)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c == '*' || c.is_ascii_digit()))
     };
-    let at = heading.iter().position(|h| *h == name).or_else(|| heading.iter().position(|h| is(h)))?;
+    let at = heading.iter().position(|h| *h == name).or_else(|| heading.iter().position(is))?;
     row.get(at).copied()
 }
 
