@@ -1,5 +1,4 @@
 # What is built, and for what. The scripts take no arguments, because vitis-run hands none to Tcl: edit them here.
-set top @TOP@
 set kernel @KERNEL@
 set part @PART@
 # In ns: @CLOCK_MHZ@ MHz.

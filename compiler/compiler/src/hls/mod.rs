@@ -113,11 +113,11 @@ pub(crate) const KERNELS: &[(&str, &str)] = kernels![
     "window.h"
 ];
 
-/// Headers for simulation only.
-const SIMULATION: &[(&str, &str)] = &[
-    ("ap_shift_reg.h", include_str!("../../../../hls_templates/sim/ap_shift_reg.h")),
-    ("hls_stream.h", include_str!("../../../../hls_templates/sim/hls_stream.h")),
-    ("hs_bench.h", include_str!("../../../../hls_templates/sim/hs_bench.h")),
+/// Headers of the test bench. What lies in `tb/sim` stands in for the vendor's own and is for g++ alone.
+const BENCH: &[(&str, &str)] = &[
+    ("tb/hs_bench.h", include_str!("../../../../hls_templates/sim/hs_bench.h")),
+    ("tb/sim/ap_shift_reg.h", include_str!("../../../../hls_templates/sim/ap_shift_reg.h")),
+    ("tb/sim/hls_stream.h", include_str!("../../../../hls_templates/sim/hls_stream.h")),
 ];
 
 macro_rules! project {
@@ -200,6 +200,6 @@ fn firmware(design: &Design<'_>, rows: usize) -> Vec<EmittedFile> {
 fn shared_headers() -> Vec<EmittedFile> {
     let kernels =
         KERNELS.iter().map(|(name, text)| EmittedFile::text(format!("firmware/hypersonic/{name}"), *text));
-    let sim = SIMULATION.iter().map(|(name, text)| EmittedFile::text(format!("tb/sim/{name}"), *text));
-    kernels.chain(sim).collect()
+    let bench = BENCH.iter().map(|(path, text)| EmittedFile::text(*path, *text));
+    kernels.chain(bench).collect()
 }

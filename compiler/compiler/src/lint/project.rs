@@ -113,6 +113,14 @@ impl<'a> Project<'a> {
                 }
             }
         }
+        if let Some(config) = self.text("hls_config.cfg") {
+            for (n, line) in config.lines().enumerate() {
+                let named = ["syn.file", "tb.file"].iter().find_map(|key| value(line, key));
+                if named.is_some_and(|named| self.text(named).is_none()) {
+                    self.broken("hls_config.cfg", n + 1, "named-files", line);
+                }
+            }
+        }
         for (path, required) in [
             (
                 "options.tcl",

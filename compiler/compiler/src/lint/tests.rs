@@ -218,9 +218,11 @@ fn the_project_rules_catch_mutations() {
         (config, "package.output.format=xo", "package.output.format=ip_catalog", "explicit-options"),
         (config, "package.output.format", "output.format", "explicit-options"),
         (config, "syn.top=", "top=", "explicit-options"),
+        (config, "syn.file=firmware/", "syn.file=", "named-files"),
+        (config, "tb.file=tb/", "tb.file=", "named-files"),
         ("options.tcl", "set part", "set device", "explicit-options"),
         ("options.tcl", "set clock_uncertainty", "set uncertainty", "explicit-options"),
-        ("project.tcl", "set_top $kernel", "set_top $top", "explicit-options"),
+        ("project.tcl", "set_top $kernel", "set_top $part", "explicit-options"),
         ("project.tcl", "-flow_target vitis", "-flow_target vivado", "explicit-options"),
         ("project.tcl", "set_clock_uncertainty", "# set_clock_uncertainty", "explicit-options"),
         ("xo.tcl", "-format xo", "-format ip_catalog", "explicit-options"),
@@ -235,7 +237,7 @@ fn the_project_rules_catch_mutations() {
         (make, "hw: $(OUT).hw.xclbin\n", "hw: x\n\tv++ --link -t sw_emu\n", "sw-emu-until-2024.2"),
         ("link.cfg", "kernel_", "target=sw_emu\nkernel_", "sw-emu-until-2024.2"),
         ("README.md", "# HLS", "# @TOP@", "template"),
-        ("firmware/net.cpp", "#include", "// @CLOCK_MHZ@\n#include", "template"),
+        ("firmware/net_kernel.cpp", "#include", "// @CLOCK_MHZ@\n#include", "template"),
     ];
     for (path, from, to, rule) in cases {
         assert_eq!(broken(Io::Stream, path, from, to), [rule], "{to}");
