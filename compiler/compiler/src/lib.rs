@@ -6,12 +6,14 @@
 pub mod config;
 pub mod diagnostic;
 pub mod driver;
+pub mod estimate;
 pub mod hls;
 pub mod lint;
 pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod passes;
+pub mod platform;
 pub mod profile;
 pub mod reference;
 pub mod schedule;

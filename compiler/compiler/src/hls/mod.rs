@@ -5,11 +5,11 @@
 
 mod config;
 pub mod csim;
-mod design;
+pub(crate) mod design;
 mod files;
 pub mod layout;
 mod many;
-mod moves;
+pub(crate) mod moves;
 pub mod names;
 pub(crate) mod network;
 mod top;

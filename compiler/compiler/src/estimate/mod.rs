@@ -1,0 +1,169 @@
+//! What a design takes of a device, and how fast it is: formulas over the design that emission writes down.
+//!
+//! Nothing here was measured. Every number is ours and unproven until synthesis has said what it thinks; whoever shows
+//! them says so with [`UNPROVEN`].
+
+mod cost;
+mod cycles;
+mod kernel;
+mod layer;
+#[cfg(test)]
+mod tests;
+
+use hs_fixed::Format;
+use hs_hw::{Io, Op, Program, Schedule, Strategy, ValueId};
+use serde::Serialize;
+
+pub use cost::Resources;
+
+use crate::hls::EmitError;
+use crate::hls::design::Design;
+use crate::hls::layout::{DotLayout, MAX_PARTITION, is_tree};
+use crate::hls::network::{Place, Role};
+use cost::{fifo, memory};
+use layer::Style;
+
+/// Said wherever an estimate is shown.
+pub const UNPROVEN: &str = "estimated by Hypersonic, unproven until evidence.json says otherwise";
+
+/// What a design takes, and its cycles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Always [`UNPROVEN`].
+    pub status: &'static str,
+    /// One entry a process of a node, in order.
+    pub layers: Vec<Layer>,
+    /// FIFOs, or arrays, between the processes.
+    pub channels: Resources,
+    /// Memory ports, packing and unpacking of rows.
+    pub ports: Resources,
+    /// Everything.
+    pub total: Resources,
+    /// Cycles from one row to the next.
+    pub interval: u64,
+    /// What the interval is due to: a node, or `loading rows`, `storing rows`.
+    pub bottleneck: String,
+    /// Cycles from the first beat of a row to its last result; the memory's own delay is left out.
+    pub latency: u64,
+    /// Bytes that a row takes, in and out.
+    pub row_bytes: u64,
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// Name of the node.
+    pub name: String,
+    /// Keyword of its op.
+    pub op: &'static str,
+    /// What it takes.
+    pub resources: Resources,
+    /// Cycles from one row to the next.
+    pub interval: u64,
+    /// The same layer under the latency strategy, where it has the resource strategy and could have it: sharing
+    /// multipliers between two or three products can cost more than constants do.
+    pub latency_strategy: Option<Resources>,
+}
+
+impl Estimate {
+    /// The process that takes most of a resource, by its name in [`Resources::kinds`].
+    pub fn largest(&self, kind: &str) -> Option<(&Layer, u64)> {
+        let of = |l: &Layer| l.resources.kinds().into_iter().find(|(k, _)| *k == kind).map_or(0, |(_, n)| n);
+        self.layers.iter().rev().max_by_key(|l| of(l)).map(|l| (l, of(l))).filter(|(_, n)| *n > 0)
+    }
+}
+
+/// Estimates the kernel of a Program laid out by `schedule`. An error where nothing could be emitted either.
+pub fn estimate(program: &Program, schedule: &Schedule) -> Result<Estimate, Vec<EmitError>> {
+    let design = Design::new(program, schedule, "net")?;
+    let style = Style::of(&design);
+    let timings: Vec<_> =
+        design.network.processes.iter().map(|p| cycles::timing(&design, p, style)).collect();
+    let mut layers = Vec::new();
+    let mut slowest = (0, String::new());
+    let mut slower = |interval: u64, name: &str| {
+        if interval > slowest.0 {
+            slowest = (interval, name.to_owned());
+        }
+    };
+    for (process, timing) in design.network.processes.iter().zip(&timings) {
+        let (Role::Node(id) | Role::Clone(id) | Role::Forward(id) | Role::Drain(id)) = process.role;
+        let node = program.node(id);
+        slower(timing.interval, &node.name);
+        if process.role == Role::Node(id) {
+            layers.push(Layer {
+                name: node.name.clone(),
+                op: node.op.keyword(),
+                resources: layer::node(&design, id, style),
+                interval: timing.interval,
+                latency_strategy: latency_strategy(&design, id, style),
+            });
+        }
+    }
+    let ports = kernel::ports(&design, style);
+    slower(ports.load, "loading rows");
+    slower(ports.store, "storing rows");
+    let channels = channels(&design, style);
+    let total = layers.iter().map(|l| l.resources).sum::<Resources>() + channels + ports.resources;
+    let through = cycles::latency(program, &design.network, &timings, style, ports.load);
+    let (interval, bottleneck) = slowest;
+    Ok(Estimate {
+        status: UNPROVEN,
+        layers,
+        channels,
+        ports: ports.resources,
+        total,
+        interval: interval.max(1),
+        bottleneck,
+        latency: through + ports.store,
+        row_bytes: ports.row_bytes,
+    })
+}
+
+/// The layer with all its products at once, where that could be built.
+fn latency_strategy(design: &Design<'_>, id: ValueId, style: Style) -> Option<Resources> {
+    let Op::Dot(d) = &design.program.node(id).op else { return None };
+    let now = design.dot_layout(id, d)?;
+    if is_tree(&d.accum) || design.schedule.layers[id.index()].strategy == Strategy::Latency {
+        return None;
+    }
+    let layout = DotLayout::new(now.terms, now.outputs, 1).filter(DotLayout::fits)?;
+    Some(layer::dot(design, id, d, layout, style))
+}
+
+fn bits(format: Format) -> u64 {
+    u64::from(format.width())
+}
+
+/// FIFOs of a streamed design; arrays between processes otherwise, twice where both ends work at the same time.
+fn channels(design: &Design<'_>, style: Style) -> Resources {
+    let local = design.network.channels.iter().filter(|c| c.place == Place::Local);
+    local
+        .map(|channel| {
+            let node = design.program.node(channel.value);
+            let width = bits(node.format());
+            match style {
+                Style::Stream => {
+                    let depth = design.depth(channel).unwrap_or(1);
+                    fifo(depth as u64, width * node.channels() as u64)
+                }
+                Style::Unrolled => Resources { ff: width * node.len() as u64, ..Resources::default() },
+                Style::Arrays if node.len() <= MAX_PARTITION => {
+                    Resources { ff: 2 * width * node.len() as u64, ..Resources::default() }
+                }
+                Style::Arrays => {
+                    let banks = node.channels().min(MAX_PARTITION) as u64;
+                    memory((node.len() as u64).div_ceil(banks), width) * (2 * banks)
+                }
+            }
+        })
+        .sum()
+}
+
+/// How many beats of a row a process takes, a pixel each.
+fn beats(design: &Design<'_>, id: ValueId) -> u64 {
+    match design.schedule.io {
+        Io::Stream => design.program.node(id).pixels() as u64,
+        Io::Parallel => 1,
+    }
+}
