@@ -27,13 +27,7 @@ pub struct Resources {
 impl Resources {
     /// Name and number of each kind, in order.
     pub fn kinds(&self) -> [(&'static str, u64); 5] {
-        [
-            ("LUT", self.lut),
-            ("FF", self.ff),
-            ("DSP", self.dsp),
-            ("BRAM18", self.bram18),
-            ("URAM", self.uram),
-        ]
+        [("LUT", self.lut), ("FF", self.ff), ("DSP", self.dsp), ("BRAM18", self.bram18), ("URAM", self.uram)]
     }
 
     pub(super) fn lut(lut: u64) -> Self {
@@ -173,7 +167,11 @@ pub(super) fn table(words: u64, bits: u64, reads: u64) -> Resources {
     if words <= LUT_WORDS {
         Resources::logic(bits, bits) * reads
     } else {
-        Resources { bram18: bram18(words, bits) * reads.div_ceil(2), ff: bits * reads, ..Resources::default() }
+        Resources {
+            bram18: bram18(words, bits) * reads.div_ceil(2),
+            ff: bits * reads,
+            ..Resources::default()
+        }
     }
 }
 

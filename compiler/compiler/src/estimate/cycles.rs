@@ -62,7 +62,8 @@ fn depth(design: &Design<'_>, id: ValueId) -> u64 {
     STORE
         + match &node.op {
             Op::Dot(d) => {
-                let terms = design.dot_layout(id, d).map_or(1, |l| if is_tree(&d.accum) { l.terms } else { l.depth });
+                let terms =
+                    design.dot_layout(id, d).map_or(1, |l| if is_tree(&d.accum) { l.terms } else { l.depth });
                 MULTIPLY + sum_depth(&d.accum, terms) + act_depth(&d.act)
             }
             Op::Affine { act, .. } => MULTIPLY + 1 + act_depth(act),
@@ -197,7 +198,11 @@ fn on_arrays(design: &Design<'_>, process: &Process) -> Timing {
             let trips = match &node.op {
                 Op::Dot(d) => {
                     let turns = turns(design, id, d);
-                    if turns == 1 || !design.is_windowed(id) { pixels * turns } else { pixels * (turns + depth) }
+                    if turns == 1 || !design.is_windowed(id) {
+                        pixels * turns
+                    } else {
+                        pixels * (turns + depth)
+                    }
                 }
                 Op::Affine { .. }
                 | Op::Requant(_)

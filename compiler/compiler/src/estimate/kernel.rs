@@ -1,6 +1,6 @@
 //! The kernel around the network: memory ports, packing and unpacking of rows.
 
-use hs_hw::{Op, ValueId};
+use hs_hw::{Op, ValueId, abi::RowLayout};
 
 use super::cost::{Resources, bram18, mux};
 use super::layer::Style;
@@ -53,7 +53,8 @@ pub(super) fn ports(design: &Design<'_>, _style: Style) -> Ports {
         *cycles = (*cycles).max(stride.div_ceil(PORT_BYTES)).max(beats(design, id));
         ports.row_bytes += stride;
         let row = bits(node.format()) * node.len() as u64;
-        ports.resources += PORT + buffer + gearbox(stride) + Resources { ff: row, lut: row, ..Resources::default() };
+        ports.resources +=
+            PORT + buffer + gearbox(stride) + Resources { ff: row, lut: row, ..Resources::default() };
     }
     if design.arrays.values().any(|a| a.loaded) {
         ports.resources += PORT + buffer;
@@ -62,8 +63,7 @@ pub(super) fn ports(design: &Design<'_>, _style: Style) -> Ports {
 }
 
 fn stride(design: &Design<'_>, id: ValueId) -> u64 {
-    let node = design.program.node(id);
-    (node.len() * (node.format().width() as usize).div_ceil(8).next_power_of_two()).next_multiple_of(4) as u64
+    RowLayout::of(design.program.node(id)).stride as u64
 }
 
 /// What shifts rows to the places where they lie in beats: a choice of 64 / gcd(stride, 64) places.

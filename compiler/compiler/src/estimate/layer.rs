@@ -232,7 +232,7 @@ fn weights(design: &Design<'_>, id: ValueId, d: &Dot, layout: DotLayout) -> Reso
 const MIN_URAM_WORDS: u64 = 1024;
 
 /// Line buffers and the window, or the choice of the window's elements from a whole tensor.
-fn window(g: &Geometry, width: u64, style: Style) -> Resources {
+pub(super) fn window(g: &Geometry, width: u64, style: Style) -> Resources {
     let channels = g.channels as u64;
     let n_x = g.taps() as u64 * channels;
     match style {

@@ -9,6 +9,7 @@ pub(crate) mod design;
 mod files;
 mod kernel;
 pub mod layout;
+mod link;
 mod many;
 pub(crate) mod moves;
 pub mod names;
@@ -19,6 +20,7 @@ use hs_hw::{Program, Schedule, VerifyError};
 
 use crate::platform::Target;
 
+pub use link::CONNECTIVITY;
 pub use many::{Many, emit_many};
 
 use design::Design;
@@ -84,6 +86,9 @@ pub enum EmitError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The Target is not one of this Program.
+    #[error("the target does not fit the program: {0}")]
+    Target(String),
     /// The emitted text breaks one of the rules that it must keep: a bug of the generator.
     #[error("generator bug: {0}")]
     Lint(crate::lint::Finding),
@@ -151,6 +156,7 @@ pub fn emit(
             .replace("@LAYERS@", &files::layers(&design));
         emitted.push(EmittedFile::text(*path, text));
     }
+    emitted.extend(link::connectivity(&kernel, target).map_err(|e| vec![e])?);
     emitted.sort_by(|a, b| a.path.cmp(&b.path));
     let findings = crate::lint::lint(&emitted);
     if !findings.is_empty() {

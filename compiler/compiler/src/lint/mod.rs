@@ -4,6 +4,7 @@
 //! anything is emitted.
 
 mod limits;
+mod link;
 mod network;
 mod project;
 mod source;
@@ -48,5 +49,6 @@ pub fn lint(files: &[EmittedFile]) -> Vec<Finding> {
         network::check(source, &mut findings);
     }
     project::check(files, &mut findings);
+    link::check(files, &mut findings);
     findings
 }

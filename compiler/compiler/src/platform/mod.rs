@@ -102,7 +102,11 @@ impl Platform {
         if let Some(part) = text.strip_prefix(GENERIC) {
             let part = part.strip_prefix('=').unwrap_or_default();
             let good = part.starts_with("xc") && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-            return if good { Ok(Self::Part(part.to_owned())) } else { Err(PlatformError::Part(part.to_owned())) };
+            return if good {
+                Ok(Self::Part(part.to_owned()))
+            } else {
+                Err(PlatformError::Part(part.to_owned()))
+            };
         }
         let named = |c: &&Card| c.name.eq_ignore_ascii_case(text) || c.platforms.iter().any(|p| p == text);
         Card::all().iter().find(named).map(Self::Card).ok_or_else(|| {

@@ -109,13 +109,20 @@ pub fn fit(card: &Card, estimate: &Estimate) -> Fit {
 /// Compute units that fit a region.
 fn room(slr: &Slr, need: &Resources) -> u64 {
     let kinds = slr.resources().kinds().into_iter().zip(need.kinds());
-    kinds.filter(|(_, (_, n))| *n > 0).map(|((_, has), (_, n))| has * FILL_PERCENT / 100 / n).min().unwrap_or(1)
+    kinds
+        .filter(|(_, (_, n))| *n > 0)
+        .map(|((_, has), (_, n))| has * FILL_PERCENT / 100 / n)
+        .min()
+        .unwrap_or(1)
 }
 
 /// What a compute unit takes most of in a region, and how much, in percent.
 fn scarcest(slr: &Slr, need: &Resources) -> (&'static str, u64) {
     let share = |((kind, has), (_, n)): ((&'static str, u64), (&str, u64))| {
-        (kind, if n == 0 { 0 } else { (100 * n).checked_div(has).map_or(u64::MAX, |_| (100 * n).div_ceil(has)) })
+        (
+            kind,
+            if n == 0 { 0 } else { (100 * n).checked_div(has).map_or(u64::MAX, |_| (100 * n).div_ceil(has)) },
+        )
     };
     let shares = slr.resources().kinds().into_iter().zip(need.kinds()).map(share);
     shares.rev().max_by_key(|(_, percent)| *percent).unwrap_or(("LUT", 0))
@@ -146,7 +153,8 @@ pub fn place(
     if let Some(asked) = asked.filter(|n| *n > found.compute_units) {
         return Err(PlaceError::TooMany { card: card.name.clone(), asked, fit: found.compute_units });
     }
-    let regions = regions(card, memory, &estimate.total, asked.map(|n| n as usize), fed(card, estimate, clock_mhz));
+    let regions =
+        regions(card, memory, &estimate.total, asked.map(|n| n as usize), fed(card, estimate, clock_mhz));
     let units = banks(card, memory, &regions, pointers);
     Ok(Target {
         part: card.part.clone(),
@@ -178,7 +186,8 @@ fn regions(card: &Card, memory: &Memory, need: &Resources, asked: Option<usize>,
     while regions.len() < wanted {
         let load = |slr: &&usize| regions.iter().filter(|r| r == slr).count();
         let free = order.iter().filter(|slr| left[**slr] > 0);
-        let next = if shared { free.min_by_key(|slr| distance(card, memory, **slr)) } else { free.min_by_key(load) };
+        let next =
+            if shared { free.min_by_key(|slr| distance(card, memory, **slr)) } else { free.min_by_key(load) };
         let Some(next) = next.copied() else { break };
         left[next] -= 1;
         regions.push(next);
@@ -241,7 +250,8 @@ fn banks(card: &Card, memory: &Memory, regions: &[usize], pointers: Pointers) ->
 
 /// Index of the first bank of a group.
 fn index(group: &str) -> usize {
-    let digits: String = group.chars().skip_while(|c| *c != '[').skip(1).take_while(char::is_ascii_digit).collect();
+    let digits: String =
+        group.chars().skip_while(|c| *c != '[').skip(1).take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or(0)
 }
 
@@ -265,6 +275,8 @@ fn too_large(card: &Card, estimate: &Estimate, resource: &'static str) -> PlaceE
         found: of(estimate.total),
         available,
         largest,
-        advice: format!("use a larger reuse factor (--reuse, or per layer in --config), or fewer bits; {cards}"),
+        advice: format!(
+            "use a larger reuse factor (--reuse, or per layer in --config), or fewer bits; {cards}"
+        ),
     }
 }
