@@ -1,6 +1,7 @@
 //! `inspect`: what a model became.
 
 use clap::Args as ClapArgs;
+use hs_compiler::platform::DEFAULT_CLOCK_MHZ;
 use hs_emulator::NodePlan;
 use hs_hw::{Act, Io, LayerSchedule, Node, Op, Strategy};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use super::{
     table::{count, pairs, table},
 };
 
-/// Show layers, shapes, types, work and plan of a model
+/// Show layers, shapes, types, work and plan of a model, and what it takes of an FPGA
 #[derive(Debug, ClapArgs)]
 #[command(after_long_help = "\
 Examples:
@@ -51,7 +52,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     ]);
     let rows: Vec<_> = layers.iter().map(Layer::cells).collect();
     let heading = ["layer", "op", "shape", "type", "parameters", "MACs", "layout", "emulator"];
-    let text = format!("{head}\n\n{}", table(&heading, &rows));
+    let (estimate, figures) = match model.figures(DEFAULT_CLOCK_MHZ) {
+        Ok(figures) => (figures.text(), figures.json()),
+        Err(why) => (format!("no estimate: {why}"), Value::Null),
+    };
+    let text = format!("{head}\n\n{}\n\n{estimate}", table(&heading, &rows));
     let json = json!({
         "model": model.name,
         "fingerprint": program.fingerprint().to_string(),
@@ -59,6 +64,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         "parameters": parameters,
         "macs": plan.macs,
         "layers": layers.iter().map(Layer::json).collect::<Vec<_>>(),
+        "estimate": figures,
     });
     Ok(Report::new(text, json).warnings(model.warnings))
 }

@@ -47,6 +47,19 @@ pub struct Estimate {
     pub latency: u64,
     /// Bytes that a row takes, in and out.
     pub row_bytes: u64,
+    /// What the kernel reads and writes in memory.
+    pub pointers: Pointers,
+}
+
+/// Pointers of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pointers {
+    /// Model inputs.
+    pub inputs: usize,
+    /// Model outputs.
+    pub outputs: usize,
+    /// Whether weights are read from memory.
+    pub weights: bool,
 }
 
 /// One process.
@@ -117,6 +130,11 @@ pub fn estimate(program: &Program, schedule: &Schedule) -> Result<Estimate, Vec<
         bottleneck,
         latency: through + ports.store,
         row_bytes: ports.row_bytes,
+        pointers: Pointers {
+            inputs: program.inputs().len(),
+            outputs: program.outputs().len(),
+            weights: design.arrays.values().any(|a| a.loaded),
+        },
     })
 }
 

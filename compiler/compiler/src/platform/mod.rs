@@ -7,7 +7,7 @@ mod tests;
 
 pub use card::{Availability, Card, Host, Memory, Slr, Support};
 pub use place::{
-    DEFAULT_CLOCK_MHZ, FILL_PERCENT, Fit, MAX_COMPUTE_UNITS, PlaceError, PlaceOptions, Pointers, fit, place,
+    DEFAULT_CLOCK_MHZ, FILL_PERCENT, Fit, MAX_COMPUTE_UNITS, PlaceError, PlaceOptions, fit, place,
 };
 
 /// Part, platform and clock of a project.

@@ -1,6 +1,6 @@
 //! Where a design's compute units lie on a card: regions, memory banks, and whether it fits at all.
 
-use crate::estimate::{Estimate, Resources};
+use crate::estimate::{Estimate, Pointers, Resources};
 
 use super::card::{Card, Memory, Slr};
 use super::{ComputeUnit, Link, Target};
@@ -21,17 +21,6 @@ pub struct PlaceOptions {
     pub compute_units: Option<u32>,
     /// Clock in MHz.
     pub clock_mhz: Option<u32>,
-}
-
-/// Pointers of a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pointers {
-    /// Model inputs.
-    pub inputs: usize,
-    /// Model outputs.
-    pub outputs: usize,
-    /// Whether weights are read from memory.
-    pub weights: bool,
 }
 
 /// Why a design is not laid out on a card.
@@ -132,12 +121,7 @@ fn scarcest(slr: &Slr, need: &Resources) -> (&'static str, u64) {
 ///
 /// Without a wish there are as many as the way to the host can feed, one a region at most, and none away from the
 /// memory; with one, the regions next to the memory are filled first.
-pub fn place(
-    card: &Card,
-    estimate: &Estimate,
-    pointers: Pointers,
-    options: PlaceOptions,
-) -> Result<Target, PlaceError> {
+pub fn place(card: &Card, estimate: &Estimate, options: PlaceOptions) -> Result<Target, PlaceError> {
     let clock_mhz = options.clock_mhz.unwrap_or(DEFAULT_CLOCK_MHZ);
     if let Some(n) = options.compute_units
         && !(1..=MAX_COMPUTE_UNITS).contains(&n)
@@ -155,7 +139,7 @@ pub fn place(
     }
     let regions =
         regions(card, memory, &estimate.total, asked.map(|n| n as usize), fed(card, estimate, clock_mhz));
-    let units = banks(card, memory, &regions, pointers);
+    let units = banks(card, memory, &regions, estimate.pointers);
     Ok(Target {
         part: card.part.clone(),
         platform: card.platforms.first().cloned(),

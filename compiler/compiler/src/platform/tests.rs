@@ -1,7 +1,7 @@
 //! Which compute units go where.
 
 use super::*;
-use crate::estimate::{Estimate, Layer, Resources, UNPROVEN};
+use crate::estimate::{Estimate, Layer, Pointers, Resources, UNPROVEN};
 
 fn card(name: &str) -> &'static Card {
     match Platform::parse(name) {
@@ -30,6 +30,7 @@ fn design(dsp: u64, row_bytes: u64, interval: u64) -> Estimate {
         bottleneck: "big".to_owned(),
         latency: 10,
         row_bytes,
+        pointers: ONE,
     }
 }
 
@@ -37,7 +38,8 @@ const ONE: Pointers = Pointers { inputs: 1, outputs: 1, weights: false };
 
 fn link(card_name: &str, e: &Estimate, pointers: Pointers, cus: Option<u32>) -> Vec<ComputeUnit> {
     let options = PlaceOptions { compute_units: cus, clock_mhz: None };
-    let target = place(card(card_name), e, pointers, options).unwrap();
+    let e = Estimate { pointers, ..e.clone() };
+    let target = place(card(card_name), &e, options).unwrap();
     assert_eq!((target.clock_mhz, target.part.as_str()), (250, card(card_name).part.as_str()));
     assert_eq!(target.platform.as_ref(), card(card_name).platforms.first());
     target.link.unwrap().compute_units
@@ -149,15 +151,15 @@ fn inputs_outputs_and_weights_never_share_a_bank() {
 fn too_large_says_what_and_where_it_fits() {
     // 70 % of a region: 1806 of 2580 on the U50, 2013 of 2877 on the U250.
     let e = design(1807, 64, 1);
-    let error = place(card("U50"), &e, ONE, PlaceOptions::default()).unwrap_err();
+    let error = place(card("U50"), &e, PlaceOptions::default()).unwrap_err();
     let text = error.to_string();
     for part in ["1807 DSP", "1806", "U50", "'big' with 1356", "unproven"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let advice = error.advice().unwrap();
     assert!(advice.contains("reuse") && advice.contains("U250") && !advice.contains("U50,"), "{advice}");
-    assert!(place(card("U250"), &e, ONE, PlaceOptions::default()).is_ok());
-    let error = place(card("U250"), &design(5000, 64, 1), ONE, PlaceOptions::default()).unwrap_err();
+    assert!(place(card("U250"), &e, PlaceOptions::default()).is_ok());
+    let error = place(card("U250"), &design(5000, 64, 1), PlaceOptions::default()).unwrap_err();
     assert!(error.advice().unwrap().contains("split the model"), "{error:?}");
     let at = fit(card("U50"), &e);
     assert_eq!((at.compute_units, at.scarce, at.percent), (0, "DSP", 71));
@@ -168,11 +170,11 @@ fn numbers_of_compute_units_are_checked() {
     let options = |n| PlaceOptions { compute_units: Some(n), clock_mhz: None };
     let e = design(1000, 64, 1);
     for n in [0, 32] {
-        assert_eq!(place(card("U50"), &e, ONE, options(n)), Err(PlaceError::Count(n)));
+        assert_eq!(place(card("U50"), &e, options(n)), Err(PlaceError::Count(n)));
     }
     // One a region.
     assert_eq!(
-        place(card("U50"), &e, ONE, options(3)),
+        place(card("U50"), &e, options(3)),
         Err(PlaceError::TooMany { card: "U50".to_owned(), asked: 3, fit: 2 })
     );
 }
