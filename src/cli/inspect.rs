@@ -1,7 +1,6 @@
 //! `inspect`: what a model became.
 
 use clap::Args as ClapArgs;
-use hs_compiler::platform::DEFAULT_CLOCK_MHZ;
 use hs_emulator::NodePlan;
 use hs_hw::{Act, Io, LayerSchedule, Node, Op, Strategy};
 use serde_json::{Value, json};
@@ -42,17 +41,19 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         .collect();
     let parameters: u64 = layers.iter().map(|l| l.parameters).sum();
 
+    let target = &model.target;
     let head = pairs(&[
         ("model", model.name.clone()),
         ("fingerprint", program.fingerprint().to_string()),
         ("io", io_name(model.schedule.io).to_owned()),
+        ("platform", target.platform.clone().unwrap_or_else(|| format!("none, part {}", target.part))),
         ("parameters", count(parameters)),
         ("MACs a row", count(plan.macs)),
         ("emulator", format!("{} threads, {}, blocks of {} rows", plan.threads, format!("{:?}", plan.isa).to_lowercase(), plan.block)),
     ]);
     let rows: Vec<_> = layers.iter().map(Layer::cells).collect();
     let heading = ["layer", "op", "shape", "type", "parameters", "MACs", "layout", "emulator"];
-    let (estimate, figures) = match model.figures(DEFAULT_CLOCK_MHZ) {
+    let (estimate, figures) = match model.figures(model.target.clock_mhz) {
         Ok(figures) => (figures.text(), figures.json()),
         Err(why) => (format!("no estimate: {why}"), Value::Null),
     };
@@ -61,6 +62,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         "model": model.name,
         "fingerprint": program.fingerprint().to_string(),
         "io": model.schedule.io,
+        "platform": target.platform,
+        "part": target.part,
         "parameters": parameters,
         "macs": plan.macs,
         "layers": layers.iter().map(Layer::json).collect::<Vec<_>>(),

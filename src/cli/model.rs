@@ -32,7 +32,7 @@ pub(crate) struct Model {
     pub(crate) compiled: Option<Compiled>,
     /// The package it was read from.
     pub(crate) package: Option<PathBuf>,
-    /// What its HLS project is built for.
+    /// What its HLS project is built for; of a package without the link.
     pub(crate) target: Target,
     /// To be told to the user.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -96,6 +96,10 @@ impl Model {
     fn read(dir: &Path, context: &Context) -> Result<Self, Failure> {
         let _step = context.step("reading the package");
         let package = Package::open(dir)?;
+        let target = package.manifest().kernel.as_ref().map_or_else(Target::default, |k| Target {
+            platform: k.platform.clone(),
+            ..Target::part(&k.part, k.clock_mhz)
+        });
         Ok(Self {
             name: package.manifest().model.clone(),
             program: Arc::new(package.program().clone()),
@@ -103,7 +107,7 @@ impl Model {
             onnx: None,
             compiled: None,
             package: Some(dir.to_owned()),
-            target: Target::default(),
+            target,
             warnings: Vec::new(),
         })
     }

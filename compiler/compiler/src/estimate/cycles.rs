@@ -237,8 +237,8 @@ pub(super) fn latency(
         let last_in = reads.iter().map(|r| r.1).max().unwrap_or(0);
         let (first, last) = match style {
             Style::Stream => {
-                let first = first_in + t.lead + t.depth;
-                (first, (first_in + t.interval).max(last_in + t.tail).max(first) + t.depth)
+                let last = (first_in + t.interval).max(first_in + t.lead).max(last_in + t.tail);
+                (first_in + t.lead + t.depth, last + t.depth)
             }
             Style::Arrays => (last_in + t.interval, last_in + t.interval),
             Style::Unrolled => (last_in + t.depth, last_in + t.depth),

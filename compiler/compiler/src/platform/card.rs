@@ -186,6 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_has_every_card() {
+        let guide = include_str!("../../../../docs/platforms.md");
+        for card in Card::all() {
+            let memory = &card.memories[0];
+            let row = format!(
+                "| {} | `{}` | `{}` | {} | {} × {} MiB {} | {} | {} |",
+                card.name,
+                card.part,
+                card.platforms[0],
+                card.slrs.len(),
+                memory.banks,
+                memory.mib,
+                memory.tag,
+                card.support.vitis,
+                card.synthesised
+            );
+            assert!(guide.contains(&row), "docs/platforms.md has no row\n{row}");
+        }
+    }
+
+    #[test]
     fn totals_are_those_of_the_tables() {
         let card = |name: &str| Card::all().iter().find(|c| c.name == name).unwrap();
         // UG1702 2025.2, Resource Availability.
