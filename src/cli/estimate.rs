@@ -59,7 +59,7 @@ impl Figures {
         rows.push(row("memory ports", "", e.ports, None));
         rows.push(row("total", "", e.total, Some(e.interval)));
         let heading = ["one compute unit", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "cycles a row"];
-        let speed = pairs(&[
+        let mut speed = vec![
             (
                 "interval",
                 format!("{} cycles a row, due to {}", count(e.interval), e.bottleneck.escape_debug()),
@@ -74,7 +74,12 @@ impl Figures {
                     self.clock_mhz
                 ),
             ),
-        ]);
+        ];
+        if e.weights_cycles > 0 {
+            speed
+                .push(("weights", format!("{} cycles to load them, once a launch", count(e.weights_cycles))));
+        }
+        let speed = pairs(&speed);
         let mut notes = vec![
             format!("Resources and cycles: {UNPROVEN}."),
             "LUT and FF are rough: expect a factor of two either way. Constants are counted as multipliers unless \

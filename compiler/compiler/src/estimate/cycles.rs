@@ -185,7 +185,7 @@ fn ends(traffic: &Traffic) -> (usize, usize) {
     (first, last)
 }
 
-/// A process over whole tensors: it starts when its inputs are there.
+/// A layer over whole tensors, all of which are computed one after the other.
 fn on_arrays(design: &Design<'_>, process: &Process) -> Timing {
     let (trips, depth) = match process.role {
         Role::Clone(v) => (design.program.node(v).len() as u64, STORE),
@@ -240,7 +240,7 @@ pub(super) fn latency(
                 let last = (first_in + t.interval).max(first_in + t.lead).max(last_in + t.tail);
                 (first_in + t.lead + t.depth, last + t.depth)
             }
-            Style::Arrays => (last_in + t.interval, last_in + t.interval),
+            Style::Arrays => (end + t.interval, end + t.interval),
             Style::Unrolled => (last_in + t.depth, last_in + t.depth),
         };
         for c in &process.writes {

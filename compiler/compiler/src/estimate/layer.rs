@@ -7,12 +7,13 @@ use hs_hw::{
 };
 
 use super::cost::{
-    Resources, adder, cast, delay, is_wire, memory, multiplier, multiplier_by, mux, pick, signed_bits, table,
-    uram,
+    Resources, adder, bram18, cast, delay, is_wire, memory, multiplier, multiplier_by, mux, pick,
+    signed_bits, table, uram,
 };
 use crate::hls::design::Design;
 use crate::hls::layout::{DotLayout, Geometry, MAX_PARTITION, is_tree};
 use crate::hls::moves::{self, Move};
+use crate::hls::words::{Storage, WordLayout};
 
 /// How a design computes, as far as it decides how many operators there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,25 +212,27 @@ pub(super) fn dot(design: &Design<'_>, id: ValueId, d: &Dot, layout: DotLayout, 
     r
 }
 
-/// The weights of a layer whose multipliers share them: a word a step. Initial contents rule UltraRAM out (UG573); what
-/// is loaded can lie there.
+/// The weights of a layer whose multipliers share them: a word a step. Constants are never in UltraRAM, which has no
+/// initial contents (UG573); weights that are loaded lie where the kernel binds them.
 fn weights(design: &Design<'_>, id: ValueId, d: &Dot, layout: DotLayout) -> Resources {
-    let loaded = design.arrays.get(&format!("w_{}", design.id(id))).is_some_and(|a| a.loaded);
+    if let Some(array) = design.arrays.get(&format!("w_{}", design.id(id))).filter(|a| a.loaded) {
+        let layout = WordLayout::of(design, array);
+        let (words, width) = (layout.words as u64, layout.codes as u64 * bits(d.weight.format));
+        return match layout.storage() {
+            Storage::Lutram => {
+                Resources { lut: width * words.div_ceil(64), ff: width, ..Resources::default() }
+            }
+            Storage::Bram => Resources { bram18: bram18(words, width), ff: width, ..Resources::default() },
+            Storage::Uram => Resources { uram: uram(words, width), ff: width, ..Resources::default() },
+        };
+    }
     let (words, at_once) = if is_tree(&d.accum) {
         (layout.outputs, layout.terms)
     } else {
         (layout.reuse(), layout.multipliers())
     };
-    let (words, width) = (words as u64, at_once as u64 * bits(d.weight.format));
-    if loaded && words > MIN_URAM_WORDS {
-        Resources { uram: uram(words, width), ff: width, ..Resources::default() }
-    } else {
-        memory(words, width)
-    }
+    memory(words as u64, at_once as u64 * bits(d.weight.format))
 }
-
-/// Words from which loaded weights are put into UltraRAM.
-const MIN_URAM_WORDS: u64 = 1024;
 
 /// Line buffers and the window, or the choice of the window's elements from a whole tensor.
 pub(super) fn window(g: &Geometry, width: u64, style: Style) -> Resources {

@@ -11,7 +11,7 @@ mod layer;
 mod tests;
 
 use hs_fixed::Format;
-use hs_hw::{Io, Op, Program, Schedule, Strategy, ValueId};
+use hs_hw::{Op, Program, Schedule, Strategy, ValueId};
 use serde::Serialize;
 
 pub use cost::Resources;
@@ -19,7 +19,8 @@ pub use cost::Resources;
 use crate::hls::EmitError;
 use crate::hls::design::Design;
 use crate::hls::layout::{DotLayout, MAX_PARTITION, is_tree};
-use crate::hls::network::{Place, Role};
+use crate::hls::network::{Channel, Place, Role};
+use crate::hls::top::END_DEPTH;
 use cost::{fifo, memory};
 use layer::Style;
 
@@ -41,10 +42,12 @@ pub struct Estimate {
     pub total: Resources,
     /// Cycles from one row to the next.
     pub interval: u64,
-    /// What the interval is due to: a node, or `loading rows`, `storing rows`.
+    /// What the interval is due to: a node, `loading rows`, `storing rows`, or all layers of a parallel design.
     pub bottleneck: String,
     /// Cycles from the first beat of a row to its last result; the memory's own delay is left out.
     pub latency: u64,
+    /// Cycles to load weights into the chip's memories, once a launch.
+    pub weights_cycles: u64,
     /// Bytes that a row takes, in and out.
     pub row_bytes: u64,
     /// What the kernel reads and writes in memory.
@@ -119,7 +122,17 @@ pub fn estimate(program: &Program, schedule: &Schedule) -> Result<Estimate, Vec<
     let channels = channels(&design, style);
     let total = layers.iter().map(|l| l.resources).sum::<Resources>() + channels + ports.resources;
     let through = cycles::latency(program, &design.network, &timings, style, ports.load);
-    let (interval, bottleneck) = slowest;
+    let (mut interval, mut bottleneck) = slowest;
+    match style {
+        Style::Stream => {}
+        // The pipeline takes a row when the ports have handed one over.
+        Style::Unrolled => interval = interval.max(ports.most_words),
+        // A row is read, goes through one layer after the other, and is written.
+        Style::Arrays => {
+            bottleneck = format!("one layer after the other, most of all {bottleneck}");
+            interval = ports.words + timings.iter().map(|t| t.interval).sum::<u64>();
+        }
+    }
     Ok(Estimate {
         status: UNPROVEN,
         layers,
@@ -129,6 +142,7 @@ pub fn estimate(program: &Program, schedule: &Schedule) -> Result<Estimate, Vec<
         interval: interval.max(1),
         bottleneck,
         latency: through + ports.store,
+        weights_cycles: ports.weights,
         row_bytes: ports.row_bytes,
         pointers: Pointers {
             inputs: program.inputs().len(),
@@ -142,7 +156,8 @@ pub fn estimate(program: &Program, schedule: &Schedule) -> Result<Estimate, Vec<
 fn latency_strategy(design: &Design<'_>, id: ValueId, style: Style) -> Option<Resources> {
     let Op::Dot(d) = &design.program.node(id).op else { return None };
     let now = design.dot_layout(id, d)?;
-    if is_tree(&d.accum) || design.schedule.layers[id.index()].strategy == Strategy::Latency {
+    let loaded = design.arrays.get(&format!("w_{}", design.id(id))).is_some_and(|a| a.loaded);
+    if loaded || is_tree(&d.accum) || design.schedule.layers[id.index()].strategy == Strategy::Latency {
         return None;
     }
     let layout = DotLayout::new(now.terms, now.outputs, 1).filter(DotLayout::fits)?;
@@ -153,35 +168,29 @@ fn bits(format: Format) -> u64 {
     u64::from(format.width())
 }
 
-/// FIFOs of a streamed design; arrays between processes otherwise, twice where both ends work at the same time.
+/// FIFOs of a streamed design, those at its ends included; arrays between layers otherwise.
 fn channels(design: &Design<'_>, style: Style) -> Resources {
+    if style == Style::Stream {
+        let of = |channel: &Channel| {
+            let node = design.program.node(channel.value);
+            let depth = match channel.place {
+                Place::Local => design.depth(channel).unwrap_or(1),
+                Place::Input(_) | Place::Output(_) => END_DEPTH,
+            };
+            fifo(depth as u64, bits(node.format()) * node.channels() as u64)
+        };
+        return design.network.channels.iter().map(of).sum();
+    }
     let local = design.network.channels.iter().filter(|c| c.place == Place::Local);
     local
         .map(|channel| {
             let node = design.program.node(channel.value);
             let width = bits(node.format());
-            match style {
-                Style::Stream => {
-                    let depth = design.depth(channel).unwrap_or(1);
-                    fifo(depth as u64, width * node.channels() as u64)
-                }
-                Style::Unrolled => Resources { ff: width * node.len() as u64, ..Resources::default() },
-                Style::Arrays if node.len() <= MAX_PARTITION => {
-                    Resources { ff: 2 * width * node.len() as u64, ..Resources::default() }
-                }
-                Style::Arrays => {
-                    let banks = node.channels().min(MAX_PARTITION) as u64;
-                    memory((node.len() as u64).div_ceil(banks), width) * (2 * banks)
-                }
+            if node.len() <= MAX_PARTITION {
+                return Resources { ff: width * node.len() as u64, ..Resources::default() };
             }
+            let banks = node.channels().min(MAX_PARTITION) as u64;
+            memory((node.len() as u64).div_ceil(banks), width) * banks
         })
         .sum()
-}
-
-/// How many beats of a row a process takes, a pixel each.
-fn beats(design: &Design<'_>, id: ValueId) -> u64 {
-    match design.schedule.io {
-        Io::Stream => design.program.node(id).pixels() as u64,
-        Io::Parallel => 1,
-    }
 }

@@ -89,9 +89,10 @@ fn a_dense_layer_has_lanes_times_depth_multipliers() {
     // Reuse 16: two turns of 8 steps on 2 lanes of 1 term; nothing to add but the sum itself.
     let e = estimated(&program, Io::Stream, None, Some(16));
     assert_eq!((e.layers[0].resources.dsp, e.layers[0].interval), (2, 16 + 7));
-    // The same on arrays, where rows lie in registers.
+    // The same on arrays: a word in, the layer, a word out.
     let e = estimated(&program, Io::Parallel, None, Some(4));
-    assert_eq!((e.layers[0].resources.dsp, e.interval), (8, 12));
+    assert_eq!((e.layers[0].resources.dsp, e.interval), (8, 1 + 12 + 1));
+    assert_eq!(e.bottleneck, "one layer after the other, most of all fc");
 }
 
 #[test]
@@ -170,14 +171,18 @@ fn deep_words_of_weights_are_block_ram_and_loaded_ones_ultra_ram() {
                 node("y", io(true, &[outputs]), &[1], &[outputs], 8),
             ],
         };
-        estimated(&program, Io::Stream, None, Some(reuse)).layers[0].resources
+        let e = estimated(&program, Io::Stream, None, Some(reuse));
+        (e.layers[0].resources, e.weights_cycles)
     };
     // 512 words of 16 weights of 8 bits: 128 bits, four block RAMs of 36.
-    let r = layer(512, 16, 512);
-    assert_eq!((r.dsp, r.bram18, r.uram), (16, 4, 0));
-    // 131,072 weights are loaded: 2048 words of 64 × 8 bits, eight UltraRAMs of 72.
-    let r = layer(1024, 128, 2048);
-    assert_eq!((r.dsp, r.bram18, r.uram), (64, 0, 8));
+    let (r, loading) = layer(512, 16, 512);
+    assert_eq!((r.dsp, r.bram18, r.uram, loading), (16, 4, 0, 0));
+    // 131,072 weights are loaded. 2048 words of 64 × 8 bits: 57 block RAMs of 2048 × 9; a word a beat.
+    let (r, loading) = layer(1024, 128, 2048);
+    assert_eq!((r.dsp, r.bram18, r.uram, loading), (64, 57, 0, 2048));
+    // 4096 words of 32 × 8 bits: four UltraRAMs of 72; two words a beat.
+    let (r, loading) = layer(2048, 64, 4096);
+    assert_eq!((r.dsp, r.bram18, r.uram, loading), (32, 0, 4, 2048));
 }
 
 #[test]

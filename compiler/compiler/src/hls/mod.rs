@@ -8,15 +8,15 @@ mod config;
 pub mod csim;
 pub(crate) mod design;
 mod files;
-mod kernel;
+pub(crate) mod kernel;
 pub mod layout;
 mod link;
 mod many;
 pub(crate) mod moves;
 pub mod names;
 pub(crate) mod network;
-mod top;
-mod words;
+pub(crate) mod top;
+pub(crate) mod words;
 
 use hs_hw::{Program, Schedule, VerifyError};
 

@@ -29,6 +29,7 @@ fn design(dsp: u64, row_bytes: u64, interval: u64) -> Estimate {
         interval,
         bottleneck: "big".to_owned(),
         latency: 10,
+        weights_cycles: 0,
         row_bytes,
         pointers: ONE,
     }
