@@ -253,14 +253,20 @@ fn too_large(card: &Card, estimate: &Estimate, resource: &'static str) -> PlaceE
     } else {
         format!("or take a larger card: {}", fits.join(", "))
     };
+    let times = of(estimate.total).div_ceil(available.max(1));
+    let advice = match resource {
+        // Memories do not shrink when multipliers are shared.
+        "BRAM18" | "URAM" => format!("use fewer bits; {cards}"),
+        _ => format!(
+            "use a reuse factor {times} times as large or more (--reuse, or per layer in --config), or fewer bits; {cards}"
+        ),
+    };
     PlaceError::TooLarge {
         card: card.name.clone(),
         resource,
         found: of(estimate.total),
         available,
         largest,
-        advice: format!(
-            "use a larger reuse factor (--reuse, or per layer in --config), or fewer bits; {cards}"
-        ),
+        advice,
     }
 }
