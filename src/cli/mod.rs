@@ -15,6 +15,7 @@ mod target;
 mod tensors;
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -71,6 +72,7 @@ verbs! {
     Inspect inspect;
     Profile profile;
     Golden golden;
+    Build build;
     Serve serve;
     Infer infer;
     Bench bench;
@@ -100,7 +102,7 @@ struct Step(ProgressBar);
 
 impl Step {
     /// What is being done now.
-    fn say(&self, what: &'static str) {
+    fn say(&self, what: impl Into<Cow<'static, str>>) {
         self.0.set_message(what);
     }
 }
