@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hs_package::{Evidence, Figures, Package, Resources, Step, StepEvidence, Tool};
 use serde_json::json;
 
 use crate::{CNN, MLP, listing, run};
@@ -166,4 +167,35 @@ fn platforms_that_are_none() {
         assert!(out.stderr.contains(message), "{args:?}: {}", out.stderr);
         assert_eq!(listing(dir.path()), Vec::<String>::new());
     }
+}
+
+#[test]
+fn evidence_stands_beside_the_estimate() {
+    let dir = tempfile::tempdir().unwrap();
+    run!(dir.path(), "compile", MLP.onnx(), "-o", "pkg", "--precision", "fixed<8,4>").ok();
+    let json = run!(dir.path(), "inspect", "pkg", "--json").ok().json();
+    assert_eq!(json["evidence"], json!(null));
+    let package = Package::open(dir.path().join("pkg")).unwrap();
+    let mut evidence = Evidence::of(&package);
+    evidence.record(StepEvidence {
+        step: Step::Csynth,
+        date: "2026-01-02T03:04:05Z".to_owned(),
+        tools: vec![Tool { name: "vitis_hls".to_owned(), version: "2023.2".to_owned() }],
+        part: "xcu55c-fsvh2892-2L-e".to_owned(),
+        platform: None,
+        figures: Figures {
+            resources: Resources { lut: Some(4321), dsp: Some(77), ..Resources::default() },
+            ..Figures::default()
+        },
+        missing: Vec::new(),
+        reports: Vec::new(),
+    });
+    package.write_evidence(&evidence).unwrap();
+    let text = run!(dir.path(), "inspect", "pkg").ok().stdout;
+    for word in ["evidence.json", "csynth", "4,321", "77", "vitis_hls 2023.2", "2026-01-02T03:04:05Z"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let json = run!(dir.path(), "inspect", "pkg", "--json").ok().json();
+    assert_eq!(json["evidence"]["steps"][0]["figures"]["resources"]["lut"], json!(4321));
+    assert!(json["estimate"]["design"]["total"]["lut"].as_u64().is_some());
 }

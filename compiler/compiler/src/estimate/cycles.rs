@@ -130,6 +130,13 @@ fn streamed(design: &Design<'_>, process: &Process) -> Timing {
         Op::Dot(d) => {
             let turns = turns(design, id, d);
             let pixels = node.pixels() as u64;
+            if let (Some(fold), Some(layout)) = (design.fold(id), design.dot_layout(id, d)) {
+                // Each pixel of the flattened tensor fills the pipeline; in the end the sums are stored.
+                let sums = layout.turns as u64;
+                let pixel = turns / fold.pixels as u64 + depth;
+                let interval = fold.pixels as u64 * pixel + sums + STORE;
+                return Timing { interval, lead: interval - sums, tail: pixel + sums, depth };
+            }
             if turns == 1 && !is_tree(&d.accum) {
                 // A windowed layer counts its pixels anew in each row, which empties its pipeline.
                 let refill = if design.is_windowed(id) { depth } else { 0 };

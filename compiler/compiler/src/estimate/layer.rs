@@ -180,8 +180,9 @@ pub(super) fn dot(design: &Design<'_>, id: ValueId, d: &Dot, layout: DotLayout, 
         Accum::Stepwise { product: Some(p), .. } => cast(x + w, bits(p.format)),
         Accum::Stepwise { product: None, .. } | Accum::Exact(_) => Resources::default(),
     };
+    let fold = design.fold(id);
     let mut r;
-    if layout.reuse() == 1 && !tree && !loaded {
+    if layout.reuse() == 1 && !tree && !loaded && fold.is_none() {
         // Each product has a constant of its own; a product with 0 is not there at all.
         let used = d.weight.data.iter().filter(|c| **c != 0).count() as u64;
         let real = d.weight.data.iter().filter(|c| !is_wire(**c)).count() as u64;
@@ -194,9 +195,17 @@ pub(super) fn dot(design: &Design<'_>, id: ValueId, d: &Dot, layout: DotLayout, 
         r += finish(&d.act, sum, to) * lanes;
         r += weights(design, id, d, layout);
         // Each step takes other inputs: a choice for each term at once, for each group.
-        let steps = if tree { 1 } else { layout.steps as u64 };
+        let steps = match &fold {
+            Some(fold) => (fold.channels / layout.depth.max(1)) as u64,
+            None if tree => 1,
+            None => layout.steps as u64,
+        };
         let terms = layout.depth as u64 * (d.groups as u64).min(lanes);
         r += mux(steps, bits(from.format())) * terms;
+        if fold.is_some() {
+            // Sums wait for the next pixel.
+            r += memory(layout.turns as u64, sum) * lanes;
+        }
         if let Some(b) = &d.bias
             && layout.turns > 1
         {
