@@ -4,12 +4,14 @@
 //! writes to standard output, once, at the end: text for a person, or one JSON object with `--json`.
 
 mod backends;
+mod estimate;
 mod exit;
 mod model;
 mod options;
 mod remote;
 mod simulation;
 mod table;
+mod target;
 mod tensors;
 
 use std::{

@@ -6,6 +6,7 @@ mod ci;
 mod docs;
 mod golden;
 mod hostile;
+mod platforms;
 mod profile;
 mod served;
 mod silent;

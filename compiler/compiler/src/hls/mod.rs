@@ -6,21 +6,23 @@
 mod bench;
 mod config;
 pub mod csim;
-mod design;
+pub(crate) mod design;
 mod files;
-mod kernel;
+pub(crate) mod kernel;
 pub mod layout;
+mod link;
 mod many;
-mod moves;
+pub(crate) mod moves;
 pub mod names;
 pub(crate) mod network;
-mod top;
-mod words;
+pub(crate) mod top;
+pub(crate) mod words;
 
 use hs_hw::{Program, Schedule, VerifyError};
 
 use crate::platform::Target;
 
+pub use link::CONNECTIVITY;
 pub use many::{Many, emit_many};
 
 use design::Design;
@@ -86,6 +88,9 @@ pub enum EmitError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The Target is not one of this Program.
+    #[error("the target does not fit the program: {0}")]
+    Target(String),
     /// The emitted text breaks one of the rules that it must keep: a bug of the generator.
     #[error("generator bug: {0}")]
     Lint(crate::lint::Finding),
@@ -171,6 +176,7 @@ pub fn emit(
             .replace("@LAYERS@", &files::layers(&design));
         emitted.push(EmittedFile::text(*path, text));
     }
+    emitted.extend(link::connectivity(&kernel, target).map_err(|e| vec![e])?);
     emitted.sort_by(|a, b| a.path.cmp(&b.path));
     let findings = crate::lint::lint(&emitted);
     if !findings.is_empty() {
