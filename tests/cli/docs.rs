@@ -54,3 +54,9 @@ fn runs(document: &str) -> usize {
 fn coming_from_hls4ml() {
     assert!(runs("docs/hls4ml.md") > 10);
 }
+
+#[cfg(unix)]
+#[test]
+fn from_a_model_to_a_bitstream() {
+    assert!(runs("docs/fpga.md") > 2);
+}

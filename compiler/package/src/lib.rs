@@ -6,6 +6,8 @@
 //! DIR/weights.bin     its larger constants, which the text refers to
 //! DIR/hls/…           the HLS project
 //! DIR/report/…        what a person reads
+//! DIR/evidence.json   what the vendor's tools said, once they ran: [`Evidence`]
+//! DIR/build/…         where they ran
 //! ```
 //!
 //! This crate is the format's only reader and writer. [`PackageWriter`] makes a package appear whole or not at
@@ -13,6 +15,7 @@
 //! recomputed, and what the manifest says of the interface compared with it.
 
 mod error;
+mod evidence;
 mod manifest;
 mod open;
 mod path;
@@ -21,6 +24,9 @@ mod tests;
 mod write;
 
 pub use error::PackageError;
+pub use evidence::{
+    Cycles, EVIDENCE_VERSION, Evidence, Figures, Module, Resources, Step, StepEvidence, Tool,
+};
 pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port};
 pub use open::Package;
 pub use write::{Overwrite, PackageWriter};
@@ -31,6 +37,8 @@ pub const FORMAT_VERSION: u32 = 2;
 pub const HLS: &str = "hls";
 /// Folder of the report.
 pub const REPORT: &str = "report";
+/// Folder that the vendor's tools run in; no file of the manifest lies there.
+pub const BUILD: &str = "build";
 
 const FORMAT: &str = "hypersonic-package";
 const MANIFEST: &str = "manifest.json";
