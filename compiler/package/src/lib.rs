@@ -5,6 +5,7 @@
 //! DIR/program.hw      the Program as text
 //! DIR/weights.bin     its larger constants, which the text refers to
 //! DIR/hls/…           the HLS project
+//! DIR/host/…          host bindings
 //! DIR/report/…        what a person reads
 //! ```
 //!
@@ -29,6 +30,8 @@ pub use write::{Overwrite, PackageWriter};
 pub const FORMAT_VERSION: u32 = 1;
 /// Folder of the HLS project.
 pub const HLS: &str = "hls";
+/// Folder of the host bindings.
+pub const HOST: &str = "host";
 /// Folder of the report.
 pub const REPORT: &str = "report";
 
