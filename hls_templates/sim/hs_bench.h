@@ -21,16 +21,24 @@ inline void file_error(const std::string &path, const char *what) {
     exit(file_exit);
 }
 
-inline std::vector<unsigned char> slurp(const std::string &path, size_t bytes) {
-    std::vector<unsigned char> data(bytes + 1);
+inline std::vector<unsigned char> slurp(const std::string &path) {
     FILE *f = fopen(path.c_str(), "rb");
     if (f == NULL)
         file_error(path, strerror(errno));
-    const size_t got = fread(data.data(), 1, bytes + 1, f);
+    std::vector<unsigned char> data;
+    unsigned char part[1 << 16];
+    for (size_t got; (got = fread(part, 1, sizeof part, f)) > 0;)
+        data.insert(data.end(), part, part + got);
+    if (ferror(f))
+        file_error(path, strerror(errno));
     fclose(f);
-    if (got != bytes)
+    return data;
+}
+
+inline std::vector<unsigned char> slurp(const std::string &path, size_t bytes) {
+    const std::vector<unsigned char> data = slurp(path);
+    if (data.size() != bytes)
         file_error(path, "has not the expected length");
-    data.resize(bytes);
     return data;
 }
 
@@ -104,13 +112,18 @@ private:
     tensor &operator=(const tensor &);
 };
 
-// Weights that are loaded instead of compiled in: K integers of `bytes` bytes each.
-template <class K> std::vector<K> weights(const std::string &path, size_t elements, unsigned bytes) {
-    const std::vector<unsigned char> data = slurp(path, elements * bytes);
-    std::vector<K> codes(elements);
-    for (size_t i = 0; i < elements; i++)
-        codes[i] = K(little_endian(&data[i * bytes], bytes));
-    return codes;
+// Weights that are loaded instead of compiled in: words of `codes` integers of `bytes` bytes, `stride` bytes from one to
+// the next, the first at `first`.
+template <class K>
+std::vector<K> weights(const std::string &path, size_t first, size_t words, size_t codes, unsigned bytes, size_t stride) {
+    const std::vector<unsigned char> data = slurp(path);
+    if (data.size() < first + words * stride)
+        file_error(path, "has not the expected length");
+    std::vector<K> all(words * codes);
+    for (size_t w = 0; w < words; w++)
+        for (size_t i = 0; i < codes; i++)
+            all[w * codes + i] = K(little_endian(&data[first + w * stride + i * bytes], bytes));
+    return all;
 }
 
 // Ends the run when a design left beats behind.
@@ -135,7 +148,7 @@ struct model {
     void (*run)(size_t rows, const std::string &weights, const char *const *files);
 };
 
-// csim MODEL ROWS WEIGHTS-DIRECTORY INPUT... OUTPUT...
+// csim MODEL ROWS WEIGHTS INPUT... OUTPUT...
 inline int main_of(const model *models, size_t count, int argc, const char *const *argv) {
     for (size_t i = 0; argc >= 4 && i < count; i++) {
         const model &m = models[i];
@@ -146,7 +159,7 @@ inline int main_of(const model *models, size_t count, int argc, const char *cons
         m.run(size_t(strtoull(argv[2], NULL, 10)), argv[3], argv + 4);
         return 0;
     }
-    fprintf(stderr, "usage: csim MODEL ROWS WEIGHTS-DIRECTORY INPUT... OUTPUT...\n");
+    fprintf(stderr, "usage: csim MODEL ROWS WEIGHTS INPUT... OUTPUT...\n");
     for (size_t i = 0; i < count; i++)
         fprintf(stderr, "  model %s: %u inputs, %u outputs\n", models[i].name, models[i].inputs, models[i].outputs);
     return usage_exit;

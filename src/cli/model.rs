@@ -8,11 +8,12 @@ use std::{
 use hs_compiler::{
     diagnostic::Diagnostic,
     driver::{self, CompileOptions, Compiled, Stage},
-    hls::EmittedFile,
+    hls::{self, KERNEL_ROWS, KERNEL_WEIGHTS, Project},
     lower, onnx,
+    platform::Target,
 };
 use hs_hw::{Program, Schedule};
-use hs_package::{Arithmetic, HLS, Overwrite, Package, PackageWriter};
+use hs_package::{Arithmetic, HLS, Kernel, KernelWeights, Overwrite, Package, PackageWriter};
 use hs_runtime::Tensor;
 
 use super::{Context, exit::Failure, options::CompileArgs, tensors};
@@ -114,7 +115,9 @@ impl Model {
             lower::Arithmetic::Hls4ml => Arithmetic::Hls4ml,
         };
         let mut writer = PackageWriter::new(&self.program, &self.schedule, arithmetic)?.source(&source);
-        for file in self.hls_project()? {
+        let project = self.hls_project()?;
+        writer = writer.kernel(kernel(&project, &Target::default()));
+        for file in project.files {
             writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
         }
         writer.finish(out, if replace { Overwrite::Package } else { Overwrite::Never })?;
@@ -123,9 +126,9 @@ impl Model {
     }
 
     /// The HLS project of a model that was just compiled.
-    pub(crate) fn hls_project(&self) -> Result<Vec<EmittedFile>, Failure> {
+    pub(crate) fn hls_project(&self) -> Result<Project, Failure> {
         match &self.compiled {
-            Some(compiled) => Ok(driver::hls_project(compiled, &self.name)?),
+            Some(compiled) => Ok(driver::hls_project(compiled, &self.name, &Target::default())?),
             None => Err(Failure::internal("no compiled model to make a project of")),
         }
     }
@@ -133,6 +136,27 @@ impl Model {
     /// Where a package's HLS project lies.
     pub(crate) fn project(package: &Path) -> PathBuf {
         package.join(HLS)
+    }
+}
+
+/// What the manifest says of a project's kernel.
+fn kernel(project: &Project, target: &Target) -> Kernel {
+    let hls::Kernel { name, inputs, outputs, weights } = project.kernel.clone();
+    let bytes = project.files.iter().find(|f| f.path == KERNEL_WEIGHTS).map_or(0, |f| f.bytes.len() as u64);
+    Kernel {
+        name,
+        inputs,
+        outputs,
+        rows: KERNEL_ROWS.to_owned(),
+        weights: weights.map(|argument| KernelWeights {
+            argument,
+            path: format!("{HLS}/{KERNEL_WEIGHTS}"),
+            bytes,
+        }),
+        part: target.part.clone(),
+        platform: target.platform.clone(),
+        clock_mhz: target.clock_mhz,
+        compute_units: 1,
     }
 }
 

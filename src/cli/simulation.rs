@@ -32,7 +32,7 @@ impl Simulation {
             None => {
                 let dir = tempfile::tempdir()
                     .map_err(|e| Failure::environment(format!("no temporary directory: {e}")))?;
-                csim::write(&model.hls_project()?, dir.path())?;
+                csim::write(&model.hls_project()?.files, dir.path())?;
                 (dir.path().to_owned(), Some(dir))
             }
         };

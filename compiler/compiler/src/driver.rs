@@ -6,6 +6,7 @@ use hs_fixed::{Modes, parse_type};
 use hs_hw::{Io, Program, Schedule, Strategy};
 use hs_ir::{Graph, Tensor, ValueId};
 
+use crate::platform::Target;
 use crate::{
     config::{self, Config},
     diagnostic::{Diagnostic, Diagnostics},
@@ -143,9 +144,9 @@ fn configured(
     Ok(config)
 }
 
-/// The HLS project of a compiled model: paths relative to the project, and their bytes.
-pub fn hls_project(compiled: &Compiled, name: &str) -> Result<Vec<hls::EmittedFile>, Diagnostics> {
-    hls::emit(&compiled.program, &compiled.schedule, name)
+/// The HLS project of a compiled model.
+pub fn hls_project(compiled: &Compiled, name: &str, target: &Target) -> Result<hls::Project, Diagnostics> {
+    hls::emit(&compiled.program, &compiled.schedule, name, target)
         .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))
 }
 

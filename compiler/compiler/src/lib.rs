@@ -12,6 +12,7 @@ pub mod lower;
 pub mod onnx;
 pub mod ops;
 pub mod passes;
+pub mod platform;
 pub mod profile;
 pub mod reference;
 pub mod schedule;

@@ -8,6 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use hs_compiler::hls;
+use hs_compiler::platform::Target;
 use hs_hw::testing::{Config, random_program, shrink};
 use hs_hw::{Io, Program, text};
 
@@ -43,7 +44,7 @@ fn both(program: Program, salt: u64) -> Option<Vec<Case>> {
     let cases: Vec<Case> =
         [Io::Parallel, Io::Stream].map(|io| (program.clone(), laid_out(&program, io, salt))).into();
     for (program, schedule) in &cases {
-        if let Err(errors) = hls::emit(program, schedule, "net") {
+        if let Err(errors) = hls::emit(program, schedule, "net", &Target::default()) {
             assert!(is_inexpressible(&errors), "{errors:?}\n{program}");
             return None;
         }

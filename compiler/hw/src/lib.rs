@@ -7,6 +7,7 @@
 //!
 //! The op set is closed: each consumer matches [`Op`] exhaustively, without a wildcard arm.
 
+pub mod abi;
 pub mod fingerprint;
 pub mod interp;
 mod op;

@@ -92,6 +92,14 @@ pub enum PackageError {
     /// A Schedule for another Program.
     #[error("the Schedule does not fit the Program: {0}")]
     Schedule(String),
+    /// A kernel that is not this model's.
+    #[error("the kernel '{}' does not fit the model: {message}", kernel.escape_debug())]
+    Kernel {
+        /// Its name.
+        kernel: String,
+        /// What differs.
+        message: String,
+    },
     /// A file name that a package cannot have.
     #[error("a package cannot hold the file '{}': {why}", path.escape_debug())]
     BadPath {

@@ -22,12 +22,12 @@ mod tests;
 mod write;
 
 pub use error::PackageError;
-pub use manifest::{Arithmetic, FileEntry, Manifest, Port};
+pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port};
 pub use open::Package;
 pub use write::{Overwrite, PackageWriter};
 
 /// Version of the format that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Folder of the HLS project.
 pub const HLS: &str = "hls";
 /// Folder of the host bindings.

@@ -1,7 +1,7 @@
 //! The manifest.
 
 use hs_fixed::Type;
-use hs_hw::{Fingerprint, KERNEL_ABI, Node, Op, Program, Schedule, ValueId};
+use hs_hw::{Fingerprint, KERNEL_ABI, Node, Op, Program, Schedule, ValueId, abi::RowLayout};
 use serde::{Deserialize, Serialize};
 
 use crate::PackageError;
@@ -42,8 +42,46 @@ pub struct Manifest {
     pub outputs: Vec<Port>,
     /// Layout in hardware.
     pub schedule: Schedule,
+    /// The kernel of the HLS project, where the package has one.
+    pub kernel: Option<Kernel>,
     /// Every other file of the package, by path.
     pub files: Vec<FileEntry>,
+}
+
+/// The kernel that the HLS project builds, by the names that a host and the linker use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// Its function.
+    pub name: String,
+    /// Pointer arguments of the model inputs, in order.
+    pub inputs: Vec<String>,
+    /// Pointer arguments of the model outputs, in order.
+    pub outputs: Vec<String>,
+    /// Argument that counts rows.
+    pub rows: String,
+    /// Weights that it reads from memory.
+    pub weights: Option<KernelWeights>,
+    /// FPGA part that it is meant for.
+    pub part: String,
+    /// Vitis platform that it is meant for.
+    pub platform: Option<String>,
+    /// Clock asked for, in MHz.
+    pub clock_mhz: u32,
+    /// Compute units that are linked.
+    pub compute_units: u32,
+}
+
+/// Weights that a kernel reads from memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelWeights {
+    /// Pointer argument.
+    pub argument: String,
+    /// File of the package that holds exactly what the pointer points to.
+    pub path: String,
+    /// Size of that file.
+    pub bytes: u64,
 }
 
 /// A model input or output and its rows at the kernel's boundary.
@@ -86,8 +124,7 @@ impl Port {
         else {
             return None;
         };
-        let element_bytes = (node.format().width() as usize).div_ceil(8).next_power_of_two();
-        let row_bytes = node.len() * element_bytes;
+        let RowLayout { element_bytes, row_bytes, stride, .. } = RowLayout::of(node);
         Some(Self {
             name: tensor.clone(),
             onnx_shape: onnx_shape.clone(),
@@ -95,7 +132,7 @@ impl Port {
             ty: node.ty,
             element_bytes,
             row_bytes,
-            row_stride: row_bytes.next_multiple_of(4),
+            row_stride: stride,
         })
     }
 
@@ -127,6 +164,7 @@ impl Manifest {
             inputs,
             outputs,
             schedule,
+            kernel: None,
             files: Vec::new(),
         }
     }
@@ -155,4 +193,38 @@ pub(crate) fn check_schedule(program: &Program, schedule: &Schedule) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A kernel has an argument for each input and output, and its weights are a file of the package.
+pub(crate) fn check_kernel(manifest: &Manifest) -> Result<(), PackageError> {
+    let Some(kernel) = &manifest.kernel else { return Ok(()) };
+    let bad = |message: String| Err(PackageError::Kernel { kernel: kernel.name.clone(), message });
+    for (what, arguments, ports) in
+        [("inputs", &kernel.inputs, &manifest.inputs), ("outputs", &kernel.outputs, &manifest.outputs)]
+    {
+        if arguments.len() != ports.len() {
+            return bad(format!("it has {} {what}, the model has {}", arguments.len(), ports.len()));
+        }
+    }
+    let weights = kernel.weights.as_ref().map(|w| &w.argument);
+    let all = kernel.inputs.iter().chain(&kernel.outputs).chain([&kernel.rows]).chain(weights);
+    let mut seen = std::collections::BTreeSet::new();
+    for name in [&kernel.name].into_iter().chain(all) {
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name {
+            return bad(format!("'{}' is no C++ name", name.escape_debug()));
+        }
+        if !seen.insert(name) {
+            return bad(format!("the name '{name}' is given twice"));
+        }
+    }
+    let Some(weights) = &kernel.weights else { return Ok(()) };
+    match manifest.file(&weights.path) {
+        Some(file) if file.bytes == weights.bytes => Ok(()),
+        Some(file) => {
+            bad(format!("its weights are {} bytes, and {} has {}", weights.bytes, file.path, file.bytes))
+        }
+        None => bad(format!("the package has no file '{}' for its weights", weights.path.escape_debug())),
+    }
 }

@@ -10,8 +10,10 @@ use hs_hw::{KERNEL_ABI, Program, Schedule, text};
 use serde::Deserialize;
 
 use crate::{
-    FORMAT, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PROGRAM, PackageError, Port, WEIGHTS, error::io,
-    manifest::check_schedule, path, sha256,
+    FORMAT, FORMAT_VERSION, FileEntry, MANIFEST, Manifest, PROGRAM, PackageError, Port, WEIGHTS,
+    error::io,
+    manifest::{check_kernel, check_schedule},
+    path, sha256,
 };
 
 /// Largest manifest that is read, in bytes.
@@ -61,6 +63,7 @@ impl Package {
             }
         }
         check_schedule(&program, &manifest.schedule)?;
+        check_kernel(&manifest)?;
         Ok(Self { dir: dir.to_owned(), manifest, program })
     }
 

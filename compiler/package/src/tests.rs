@@ -164,7 +164,7 @@ fn foreign_manifests_are_refused_with_advice() {
         edit(out.join(MANIFEST), |t| t.replacen(from, to, 1));
         refused(&out)
     };
-    let version = with("\"format_version\": 1", "\"format_version\": 99, \"colour\": 3");
+    let version = with("\"format_version\": 2", "\"format_version\": 99, \"colour\": 3");
     assert!(version.contains("format 99") && version.contains("compile the model again"), "{version}");
     assert!(version.contains(concat!("hypersonic ", env!("CARGO_PKG_VERSION"))), "{version}");
     assert!(with("\"kernel_abi\": 1", "\"kernel_abi\": 2").contains("kernel ABI 2"));
@@ -179,6 +179,46 @@ fn foreign_manifests_are_refused_with_advice() {
     );
     assert!(with("\"program.hw\"", "\"program.ho\"").contains("does not list program.hw"));
     assert!(with("{", "[").contains("not a package"));
+}
+
+#[test]
+fn a_kernel_is_the_models() {
+    let program = program();
+    let (inputs, outputs) = Port::of(&program);
+    let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>();
+    let kernel = Kernel {
+        name: "net_kernel".to_owned(),
+        inputs: names("x_", inputs.len()),
+        outputs: names("y_", outputs.len()),
+        rows: "rows".to_owned(),
+        weights: Some(KernelWeights {
+            argument: "weights".to_owned(),
+            path: "hls/w.bin".to_owned(),
+            bytes: 3,
+        }),
+        part: "xcu55c-fsvh2892-2L-e".to_owned(),
+        platform: None,
+        clock_mhz: 250,
+        compute_units: 1,
+    };
+    let write = |change: &dyn Fn(&mut Kernel)| {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut kernel = kernel.clone();
+        change(&mut kernel);
+        let out = tmp.path().join("pkg");
+        writer(&program).file("hls/w.bin", "abc").kernel(kernel).finish(&out, Overwrite::Never)?;
+        Package::open(&out).map(|p| p.manifest().kernel.clone())
+    };
+    assert_eq!(write(&|_| ()).unwrap(), Some(kernel.clone()));
+    let refused = |change: &dyn Fn(&mut Kernel)| write(change).unwrap_err().to_string();
+    assert!(refused(&|k| drop(k.inputs.pop())).contains(" inputs, the model has "));
+    assert!(refused(&|k| k.outputs.push("z".to_owned())).contains(" outputs, the model has "));
+    assert!(refused(&|k| k.rows = "x_0".to_owned()).contains("'x_0' is given twice"));
+    assert!(refused(&|k| k.name = "a; rm -rf".to_owned()).contains("is no C++ name"));
+    assert!(refused(&|k| k.weights.as_mut().unwrap().bytes = 4).contains("hls/w.bin has 3"));
+    assert!(
+        refused(&|k| k.weights.as_mut().unwrap().path = "../w.bin".to_owned()).contains("no file '../w.bin'")
+    );
 }
 
 #[test]
@@ -260,7 +300,7 @@ fn only_packages_are_replaced_and_only_when_asked() {
     assert_eq!(Package::open(&out).unwrap().program(), &other);
     assert!(!out.join("built.xclbin").exists());
     // A damaged package, or one of another version, can be replaced as well.
-    edit(out.join(MANIFEST), |t| t.replace("\"format_version\": 1", "\"format_version\": 2"));
+    edit(out.join(MANIFEST), |t| t.replace("\"format_version\": 2", "\"format_version\": 3"));
     writer(&other).finish(&out, Overwrite::Package).unwrap();
     assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 1);
 

@@ -11,8 +11,10 @@ use std::{
 use hs_hw::{Program, Schedule, text};
 
 use crate::{
-    Arithmetic, FileEntry, MANIFEST, Manifest, PROGRAM, Package, PackageError, WEIGHTS, error::io,
-    manifest::check_schedule, path, sha256,
+    Arithmetic, FileEntry, Kernel, MANIFEST, Manifest, PROGRAM, Package, PackageError, WEIGHTS,
+    error::io,
+    manifest::{check_kernel, check_schedule},
+    path, sha256,
 };
 
 /// What to do with a package that is there already.
@@ -60,6 +62,14 @@ impl PackageWriter {
     #[must_use]
     pub fn source(mut self, model: &[u8]) -> Self {
         self.manifest.source_sha256 = Some(sha256(model));
+        self
+    }
+
+    /// Describes the kernel of the HLS project. Its file of weights must be among those added
+    /// ([`PackageWriter::finish`] reports it otherwise).
+    #[must_use]
+    pub fn kernel(mut self, kernel: Kernel) -> Self {
+        self.manifest.kernel = Some(kernel);
         self
     }
 
@@ -117,6 +127,7 @@ impl PackageWriter {
                 sha256: sha256(bytes),
             })
             .collect();
+        check_kernel(&manifest)?;
         let mut json = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| PackageError::Manifest { path: out.join(MANIFEST), message: e.to_string() })?;
         json.push(b'\n');

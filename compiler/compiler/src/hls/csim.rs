@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
-use super::EmittedFile;
+use super::{EmittedFile, KERNEL_WEIGHTS};
 
 /// Exit status of a bench whose processes are deadlocked.
 const DEADLOCK_EXIT: i32 = 66;
@@ -203,7 +203,7 @@ impl Bench {
             std::fs::rename(&fresh, &program).map_err(io(&program))?;
         }
         let models = models(&program)?;
-        Ok(Self { program, weights: dir.join("weights"), models })
+        Ok(Self { program, weights: dir.join(KERNEL_WEIGHTS), models })
     }
 
     /// Runs a model of the bench. Codes as for [`build_and_run`].

@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 
 use hs_hw::{Io, Op};
 
+use super::KERNEL_WEIGHTS;
 use super::config;
 use super::design::{Array, Design};
+use super::kernel::{self, WordLayout};
 use super::names::comment;
 use super::network::{Arg, Role};
 use super::top;
-
-/// Part that is synthesised for when none is given: the Alveo U55C's.
-pub const DEFAULT_PART: &str = "xcu55c-fsvh2892-2L-e";
 
 /// `firmware/defines.h`: the type of every tensor.
 pub(crate) fn defines(design: &Design<'_>) -> String {
@@ -117,7 +116,7 @@ pub(crate) fn weights(design: &Design<'_>, array: &Array) -> String {
         format.width()
     );
     if array.loaded {
-        let _ = writeln!(s, "// {} codes, loaded from weights/{name}.bin.", data.len());
+        let _ = writeln!(s, "// {} codes, loaded from {KERNEL_WEIGHTS}.", data.len());
     } else {
         let _ = write!(s, "static const {code} {name}[{}] = {{", data.len());
         for (i, v) in data.iter().enumerate() {
@@ -133,11 +132,6 @@ pub(crate) fn weights(design: &Design<'_>, array: &Array) -> String {
     }
     s.push_str("\n#endif\n");
     s
-}
-
-/// `weights/ARRAY.bin`: little-endian integers of [`Array::bytes`] bytes.
-pub(crate) fn weight_bytes(array: &Array) -> Vec<u8> {
-    array.data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(array.bytes())).collect()
 }
 
 /// Rows that a streamed design is handed in one call of the test bench.
@@ -177,13 +171,13 @@ pub(crate) fn bench(design: &Design<'_>) -> String {
         }
         call.push(if stream { format!("y{k}") } else { format!("y{k}.data") });
     }
-    for array in design.arrays.values().filter(|a| a.loaded) {
+    for (array, layout, first) in kernel::loaded(design) {
         let (name, id) = (&array.name, design.id(array.node));
+        let WordLayout { codes, words, code_bytes, stride } = layout;
         let _ = writeln!(
             s,
-            "    const std::vector<wt_{id}> {name} = hypersonic_bench::weights<wt_{id}>(weights + \"/{name}.bin\", {}, {});",
-            array.data.len(),
-            array.bytes()
+            "    const std::vector<wt_{id}> {name} = hypersonic_bench::weights<wt_{id}>(weights, {first}, {words}, {codes}, \
+             {code_bytes}, {stride});",
         );
         call.push(format!("{name}.data()"));
     }
@@ -258,7 +252,7 @@ pub(crate) fn bench_entry(design: &Design<'_>, scope: &str) -> String {
 pub(crate) fn test(design: &Design<'_>) -> String {
     let top = &design.top;
     format!(
-        "// Little-endian 64-bit codes in, the same out: csim {top} ROWS WEIGHTS-DIRECTORY INPUT... OUTPUT...\n\
+        "// Little-endian 64-bit codes in, the same out: csim {top} ROWS WEIGHTS INPUT... OUTPUT...\n\
          #include \"../firmware/{top}.h\"\n\n#include \"hs_bench.h\"\n\n#include \"{top}_bench.h\"\n\n\
          static const hypersonic_bench::model models[] = {{\n{}}};\n\n\
          int main(int argc, char **argv) {{\n    return hypersonic_bench::main_of(models, 1, argc, argv);\n}}\n",

@@ -7,6 +7,7 @@ mod config;
 pub mod csim;
 mod design;
 mod files;
+mod kernel;
 pub mod layout;
 mod many;
 mod moves;
@@ -16,7 +17,8 @@ mod top;
 
 use hs_hw::{Program, Schedule, VerifyError};
 
-pub use files::DEFAULT_PART;
+use crate::platform::Target;
+
 pub use many::{Many, emit_many};
 
 use design::Design;
@@ -35,6 +37,35 @@ impl EmittedFile {
         Self { path: path.into(), bytes: text.into().into_bytes() }
     }
 }
+
+/// A project and the kernel that it builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Name of the network's top function.
+    pub top: String,
+    /// What a host and the linker call.
+    pub kernel: Kernel,
+    /// The files, by path in ascending order.
+    pub files: Vec<EmittedFile>,
+}
+
+/// Names of a kernel and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its function.
+    pub name: String,
+    /// Pointer arguments of the model inputs, in order.
+    pub inputs: Vec<String>,
+    /// Pointer arguments of the model outputs, in order.
+    pub outputs: Vec<String>,
+    /// Pointer argument of the weights, where they are read from memory; its bytes are the file [`KERNEL_WEIGHTS`].
+    pub weights: Option<String>,
+}
+
+/// Argument of a kernel that counts rows.
+pub const KERNEL_ROWS: &str = "rows";
+/// File of a project: what a kernel's pointer to weights points to.
+pub const KERNEL_WEIGHTS: &str = "weights/kernel.bin";
 
 /// Why no project can be emitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,24 +126,37 @@ const PROJECT: &[(&str, &str)] = &[
 
 /// The HLS project of a Program, laid out by `schedule`, with top function `name` (made safe for C++).
 ///
-/// Paths are relative to the project's directory and in ascending order. All problems found are returned together.
-pub fn emit(program: &Program, schedule: &Schedule, name: &str) -> Result<Vec<EmittedFile>, Vec<EmitError>> {
+/// Paths are relative to the project's directory. All problems found are returned together.
+pub fn emit(
+    program: &Program,
+    schedule: &Schedule,
+    name: &str,
+    target: &Target,
+) -> Result<Project, Vec<EmitError>> {
     let design = Design::new(program, schedule, name)?;
     let mut emitted = firmware(&design);
     emitted.extend(shared_headers());
     let top = &design.top;
+    let kernel = kernel::names(&design);
     emitted.push(EmittedFile::text(format!("tb/{top}_test.cpp"), files::test(&design)));
     for (path, template) in PROJECT {
         let text = template
             .replace("@TOP@", top)
-            .replace("@PART@", DEFAULT_PART)
+            .replace("@KERNEL@", &kernel.name)
+            .replace("@PART@", &target.part)
+            .replace("@PLATFORM@", target.platform.as_deref().unwrap_or_default())
+            .replace("@CLOCK_MHZ@", &target.clock_mhz.to_string())
+            .replace("@CLOCK_PERIOD@", &target.clock_period_ns())
             .replace("@MODEL@", &names::comment(&program.name))
             .replace("@LAYERS@", &files::layers(&design));
         emitted.push(EmittedFile::text(*path, text));
     }
     emitted.sort_by(|a, b| a.path.cmp(&b.path));
     let findings = crate::lint::lint(&emitted);
-    if findings.is_empty() { Ok(emitted) } else { Err(findings.into_iter().map(EmitError::Lint).collect()) }
+    if !findings.is_empty() {
+        return Err(findings.into_iter().map(EmitError::Lint).collect());
+    }
+    Ok(Project { top: top.clone(), kernel, files: emitted })
 }
 
 /// The model's own files: firmware, weights, bench.
@@ -128,11 +172,8 @@ fn firmware(design: &Design<'_>) -> Vec<EmittedFile> {
     for array in design.arrays.values() {
         let path = format!("firmware/weights/{}.h", array.name);
         emitted.push(EmittedFile::text(path, files::weights(design, array)));
-        if array.loaded {
-            let path = format!("weights/{}.bin", array.name);
-            emitted.push(EmittedFile { path, bytes: files::weight_bytes(array) });
-        }
     }
+    emitted.extend(kernel::weights(design));
     emitted
 }
 

@@ -5,6 +5,7 @@ use hs_hw::{Accum, Act, BinaryOp, Codes, Dot, Io, Node, Op, Program, ValueId, Wi
 
 use super::lint;
 use crate::hls::{EmittedFile, emit};
+use crate::platform::Target;
 use crate::schedule::{ScheduleOptions, schedule};
 
 fn ty(width: u32, int: i32) -> Type {
@@ -56,7 +57,7 @@ fn project(io: Io) -> Vec<EmittedFile> {
 fn project_of(program: &Program, io: Io) -> Vec<EmittedFile> {
     let (schedule, _) =
         schedule(program, &ScheduleOptions { io: Some(io), ..ScheduleOptions::default() }).unwrap();
-    emit(program, &schedule, "net").unwrap()
+    emit(program, &schedule, "net", &Target::default()).unwrap().files
 }
 
 /// Rules that the project breaks after `from` is replaced by `to` in `path`.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hs_compiler::hls::csim::{self, Bench, CsimError, CsimOptions};
 use hs_compiler::hls::{self, EmitError};
+use hs_compiler::platform::Target;
 use hs_compiler::schedule::{ScheduleOptions, schedule};
 use hs_hw::testing::random_inputs;
 use hs_hw::{Io, Program, Schedule, interp};
@@ -101,7 +102,8 @@ pub(crate) fn simulate(
     inputs: &[Vec<i64>],
     rows: usize,
 ) -> Result<Vec<Vec<i64>>, CsimError> {
-    let files = hls::emit(program, schedule, "net").unwrap_or_else(|e| panic!("{e:?}"));
+    let project = hls::emit(program, schedule, "net", &Target::default()).unwrap_or_else(|e| panic!("{e:?}"));
+    let files = project.files;
     csim::write(&files, dir)?;
     csim::build_and_run(dir, inputs, rows, &QUICK)
 }
