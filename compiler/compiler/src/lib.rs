@@ -7,6 +7,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod driver;
 pub mod hls;
+pub mod host;
 pub mod lint;
 pub mod lower;
 pub mod onnx;

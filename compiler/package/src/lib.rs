@@ -22,7 +22,7 @@ mod tests;
 mod write;
 
 pub use error::PackageError;
-pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port};
+pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port, card_library};
 pub use open::Package;
 pub use write::{Overwrite, PackageWriter};
 

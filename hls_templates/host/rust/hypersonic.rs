@@ -196,13 +196,12 @@ impl Model {
         index: usize,
         get: unsafe extern "C" fn(*const RawModel, usize, *mut RawTensor) -> c_uint,
     ) -> Result<Tensor, Error> {
-        let null = ptr::null();
         let mut raw = RawTensor {
-            name: null.cast(),
-            ty: null.cast(),
-            shape: null,
+            name: ptr::null(),
+            ty: ptr::null(),
+            shape: ptr::null(),
             rank: 0,
-            perm: null,
+            perm: ptr::null(),
             elements: 0,
             element_bytes: 0,
             stride: 0,

@@ -37,11 +37,6 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("rust/hypersonic.rs", template!("rust/hypersonic.rs")),
 ];
 
-/// Name of the shared library that `make` builds in the folder of the bindings, from the name of the kernel.
-pub fn card_library(kernel: &str) -> String {
-    format!("lib{}_card.so", kernel.strip_suffix("_kernel").unwrap_or(kernel))
-}
-
 /// The host bindings of a verified Program whose kernel `project` builds. `hls` is the folder of the package in which
 /// the project lies. Paths are relative to the bindings' folder, in ascending order.
 pub fn emit(program: &Program, project: &Project, hls: &str) -> Vec<EmittedFile> {
@@ -93,9 +88,9 @@ fn fill<'a>(template: &str, value: impl Fn(&str) -> Option<&'a str>) -> String {
     let (mut filled, mut rest) = (String::new(), template);
     while let Some((before, after)) = rest.split_once('@') {
         filled.push_str(before);
-        let key = after.split_once('@').filter(|(key, _)| {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
-        });
+        let key = after
+            .split_once('@')
+            .filter(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
         if let Some((key, after)) = key {
             filled.push_str(value(key).unwrap_or_else(|| panic!("a template has the unknown key '{key}'")));
             rest = after;
@@ -136,7 +131,12 @@ impl Port<'_> {
     fn cpp_axes(&self) -> String {
         let mut text = String::new();
         for (what, axes) in [("shape", self.shape), ("perm", self.perm)] {
-            let _ = writeln!(text, "inline constexpr std::size_t {}_{what}[] = {{{}}};", self.argument, list(axes));
+            let _ = writeln!(
+                text,
+                "inline constexpr std::size_t {}_{what}[] = {{{}}};",
+                self.argument,
+                list(axes)
+            );
         }
         text
     }

@@ -15,8 +15,3 @@ fn values_are_not_templates() {
     };
     assert_eq!(fill("x@A@y@B@@A@ $@ a@b@ @", value), "x@B@yb@B@ $@ a@b@ @");
 }
-
-#[test]
-fn a_card_library_is_named_after_its_model() {
-    assert_eq!(card_library("digits_kernel"), "libdigits_card.so");
-}
