@@ -1,4 +1,4 @@
-// Files of the test bench: little-endian 64-bit codes, row after row.
+// The test bench of a kernel: memories of packed rows, read from and written to files.
 #ifndef HYPERSONIC_SIM_BENCH_H
 #define HYPERSONIC_SIM_BENCH_H
 
@@ -9,12 +9,31 @@
 #include <string>
 #include <vector>
 
-#include "ap_fixed.h"
 #include "ap_int.h"
 
 namespace hypersonic_bench {
 
-enum { usage_exit = 64, file_exit = 65, leftover_exit = 67 };
+enum { differs_exit = 1, usage_exit = 64, file_exit = 65 };
+
+// A pointer argument of a kernel: its rows.
+struct port {
+    const char *name;
+    unsigned elements;
+    unsigned bytes; // of an element
+    bool is_signed;
+};
+
+// A kernel; inputs stand before outputs.
+struct model {
+    const char *name;
+    const char *fingerprint;
+    unsigned inputs;
+    unsigned outputs;
+    const port *ports;
+    size_t weight_beats;
+    unsigned data_rows; // of the project's own data
+    void (*run)(ap_uint<512> *const *memory, const ap_uint<512> *weights, unsigned rows);
+};
 
 inline void file_error(const std::string &path, const char *what) {
     fprintf(stderr, "%s: %s\n", path.c_str(), what);
@@ -26,7 +45,7 @@ inline std::vector<unsigned char> slurp(const std::string &path) {
     if (f == NULL)
         file_error(path, strerror(errno));
     std::vector<unsigned char> data;
-    unsigned char part[1 << 16];
+    static unsigned char part[1 << 16];
     for (size_t got; (got = fread(part, 1, sizeof part, f)) > 0;)
         data.insert(data.end(), part, part + got);
     if (ferror(f))
@@ -35,133 +54,112 @@ inline std::vector<unsigned char> slurp(const std::string &path) {
     return data;
 }
 
-inline std::vector<unsigned char> slurp(const std::string &path, size_t bytes) {
-    const std::vector<unsigned char> data = slurp(path);
-    if (data.size() != bytes)
-        file_error(path, "has not the expected length");
-    return data;
-}
-
-inline long long little_endian(const unsigned char *at, unsigned bytes) {
-    unsigned long long value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (unsigned long long)at[i] << (8 * i);
-    if (bytes < 8 && (at[bytes - 1] & 0x80) != 0)
-        value |= ~0ULL << (8 * bytes);
-    return (long long)value;
-}
-
-// A model input.
-class source {
+// Beats of 64 bytes, as a kernel sees them.
+class memory {
 public:
-    source(const std::string &path, size_t rows, size_t elements)
-        : data_(slurp(path, rows * elements * 8)), next_(0) {}
-    template <class T> void take(T &value) {
-        value.setBits((unsigned long long)little_endian(&data_[next_], 8));
-        next_ += 8;
+    explicit memory(size_t beats) : beats_(beats == 0 ? 1 : beats), size_(beats) {}
+
+    memory(const std::string &path, size_t beats) : beats_(beats == 0 ? 1 : beats), size_(beats) {
+        const std::vector<unsigned char> data = slurp(path);
+        if (data.size() != beats * 64)
+            file_error(path, "has not the expected length");
+        for (size_t i = 0; i < data.size(); i += 8) {
+            unsigned long long word = 0;
+            for (unsigned k = 0; k < 8; k++)
+                word |= (unsigned long long)data[i + k] << (8 * k);
+            const unsigned bit = i % 64 * 8;
+            beats_[i / 64].range(bit + 63, bit) = word;
+        }
+    }
+
+    ap_uint<512> *beats() { return &beats_[0]; }
+
+    std::vector<unsigned char> bytes() const {
+        std::vector<unsigned char> data(size_ * 64);
+        for (size_t i = 0; i < data.size(); i++) {
+            const unsigned bit = i % 64 * 8;
+            data[i] = (unsigned char)beats_[i / 64].range(bit + 7, bit).to_uint();
+        }
+        return data;
     }
 
 private:
-    std::vector<unsigned char> data_;
-    size_t next_;
+    std::vector<ap_uint<512> > beats_;
+    size_t size_;
 };
 
-// A model output, of codes of `width` bits.
-class sink {
-public:
-    sink(const std::string &path, unsigned width, bool is_signed)
-        : path_(path), file_(fopen(path.c_str(), "wb")), unused_(64 - width), signed_(is_signed) {
-        if (file_ == NULL)
-            file_error(path_, strerror(errno));
-    }
-    ~sink() {
-        if (fclose(file_) != 0)
-            file_error(path_, strerror(errno));
-    }
-    template <class T> void put(const T &value) { put_bits(value.bits_to_uint64()); }
-
-private:
-    sink(const sink &);
-    sink &operator=(const sink &);
-
-    void put_bits(unsigned long long bits) {
-        bits <<= unused_;
-        bits = signed_ ? (unsigned long long)((long long)bits >> unused_) : bits >> unused_;
-        unsigned char bytes[8];
-        for (unsigned i = 0; i < 8; i++)
-            bytes[i] = (unsigned char)(bits >> (8 * i));
-        if (fwrite(bytes, 1, 8, file_) != 8)
-            file_error(path_, strerror(errno));
-    }
-
-    std::string path_;
-    FILE *file_;
-    unsigned unused_;
-    bool signed_;
-};
-
-// The elements of a tensor.
-template <class T> class tensor {
-public:
-    explicit tensor(size_t n) : data(new T[n]) {}
-    ~tensor() { delete[] data; }
-    T *const data;
-
-private:
-    tensor(const tensor &);
-    tensor &operator=(const tensor &);
-};
-
-// Weights that are loaded instead of compiled in: words of `codes` integers of `bytes` bytes, `stride` bytes from one to
-// the next, the first at `first`.
-template <class K>
-std::vector<K> weights(const std::string &path, size_t first, size_t words, size_t codes, unsigned bytes, size_t stride) {
-    const std::vector<unsigned char> data = slurp(path);
-    if (data.size() < first + words * stride)
-        file_error(path, "has not the expected length");
-    std::vector<K> all(words * codes);
-    for (size_t w = 0; w < words; w++)
-        for (size_t i = 0; i < codes; i++)
-            all[w * codes + i] = K(little_endian(&data[first + w * stride + i * bytes], bytes));
-    return all;
+inline size_t row_beats(const port &p, size_t rows) {
+    const size_t stride = ((size_t)p.elements * p.bytes + 3) / 4 * 4;
+    return (rows * stride + 63) / 64;
 }
 
-// Ends the run when a design left beats behind.
-template <class Stream> void used_up(const Stream &s) {
-    if (!s.empty()) {
-        fprintf(stderr, "beats are left in a stream of the top function\n");
-        exit(leftover_exit);
+// Runs the kernel on files; the result is one vector of bytes an output.
+inline std::vector<std::vector<unsigned char> > call(const model &m, unsigned rows, const std::string &weights,
+                                                     const std::vector<std::string> &inputs) {
+    std::vector<memory> memories;
+    for (unsigned k = 0; k < m.inputs; k++)
+        memories.push_back(memory(inputs[k], row_beats(m.ports[k], rows)));
+    for (unsigned k = m.inputs; k < m.inputs + m.outputs; k++)
+        memories.push_back(memory(row_beats(m.ports[k], rows) + 1));
+    std::vector<ap_uint<512> *> pointers;
+    for (size_t k = 0; k < memories.size(); k++)
+        pointers.push_back(memories[k].beats());
+    memory words = m.weight_beats == 0 ? memory(0) : memory(weights, m.weight_beats);
+    m.run(&pointers[0], words.beats(), rows);
+    std::vector<std::vector<unsigned char> > results;
+    for (size_t k = m.inputs; k < memories.size(); k++)
+        results.push_back(memories[k].bytes());
+    return results;
+}
+
+// MODEL ROWS WEIGHTS INPUT... OUTPUT...
+inline int run_files(const model &m, int argc, const char *const *argv) {
+    const std::vector<std::string> files(argv + 4, argv + argc);
+    const std::vector<std::vector<unsigned char> > results = call(m, unsigned(strtoul(argv[2], NULL, 10)), argv[3], files);
+    for (unsigned k = 0; k < m.outputs; k++) {
+        const std::string &path = files[m.inputs + k];
+        FILE *f = fopen(path.c_str(), "wb");
+        if (f == NULL || fwrite(results[k].data(), 1, results[k].size(), f) != results[k].size() || fclose(f) != 0)
+            file_error(path, strerror(errno));
     }
+    return 0;
 }
 
-// Rows done so far, for whoever runs the bench.
-inline void progress(size_t done) {
-    printf("rows %lu\n", (unsigned long)done);
-    fflush(stdout);
+// The project's own data: what comes out must be what is there.
+inline int run_data(const model &m, const std::string &project) {
+    std::vector<std::string> files;
+    for (unsigned k = 0; k < m.inputs + m.outputs; k++)
+        files.push_back(project + "/tb/data/" + m.ports[k].name + ".bin");
+    const std::vector<std::vector<unsigned char> > results = call(m, m.data_rows, project + "/weights/kernel.bin", files);
+    for (unsigned k = 0; k < m.outputs; k++) {
+        const std::vector<unsigned char> expected = slurp(files[m.inputs + k]);
+        for (size_t i = 0; i < results[k].size() || i < expected.size(); i++) {
+            if (i < results[k].size() && i < expected.size() && results[k][i] == expected[i])
+                continue;
+            printf("FAIL: %s differs from %s at byte %lu\n", m.ports[m.inputs + k].name,
+                   files[m.inputs + k].c_str(), (unsigned long)i);
+            return differs_exit;
+        }
+    }
+    printf("PASS: %u rows of %s, every byte equal\n", m.data_rows, m.name);
+    return 0;
 }
 
-// One model of the bench; `run` reads `inputs` files and writes `outputs` files.
-struct model {
-    const char *name;
-    unsigned inputs;
-    unsigned outputs;
-    void (*run)(size_t rows, const std::string &weights, const char *const *files);
-};
-
-// csim MODEL ROWS WEIGHTS INPUT... OUTPUT...
-inline int main_of(const model *models, size_t count, int argc, const char *const *argv) {
+inline int main_of(const model *const *models, size_t count, int argc, const char *const *argv) {
+    if (argc == 2 && count == 1)
+        return run_data(*models[0], argv[1]);
     for (size_t i = 0; argc >= 4 && i < count; i++) {
-        const model &m = models[i];
-        if (strcmp(m.name, argv[1]) != 0)
-            continue;
-        if (argc != int(4 + m.inputs + m.outputs))
-            break;
-        m.run(size_t(strtoull(argv[2], NULL, 10)), argv[3], argv + 4);
-        return 0;
+        if (strcmp(models[i]->name, argv[1]) == 0 && argc == int(4 + models[i]->inputs + models[i]->outputs))
+            return run_files(*models[i], argc, argv);
     }
-    fprintf(stderr, "usage: csim MODEL ROWS WEIGHTS INPUT... OUTPUT...\n");
-    for (size_t i = 0; i < count; i++)
-        fprintf(stderr, "  model %s: %u inputs, %u outputs\n", models[i].name, models[i].inputs, models[i].outputs);
+    fprintf(stderr, "usage: MODEL ROWS WEIGHTS INPUT... OUTPUT..., or PROJECT-DIRECTORY\n");
+    for (size_t i = 0; i < count; i++) {
+        const model &m = *models[i];
+        fprintf(stderr, "model %s %s %u %u", m.name, m.fingerprint, m.inputs, m.outputs);
+        for (unsigned k = 0; k < m.inputs + m.outputs; k++)
+            fprintf(stderr, " %ux%u%c", m.ports[k].elements, m.ports[k].bytes, m.ports[k].is_signed ? 's' : 'u');
+        fprintf(stderr, "\n");
+    }
     return usage_exit;
 }
 

@@ -1,16 +1,20 @@
 //! C simulation: compiles a project's test bench with g++ and runs it. The only module here that reads the
 //! environment, touches files or starts processes.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use hs_fixed::Format;
+use hs_hw::Fingerprint;
+use hs_hw::abi::{RowLayout, Trailer};
 use sha2::{Digest, Sha256};
 
 use super::{EmittedFile, KERNEL_WEIGHTS};
 
 /// Exit status of a bench whose processes are deadlocked.
 const DEADLOCK_EXIT: i32 = 66;
+/// Rows of a call unless asked otherwise: some progress, and few starts of the bench.
+const ROWS_A_CALL: usize = 64;
 
 /// What a simulation is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct CsimOptions<'a> {
     pub ap_types: Option<&'a Path>,
     /// g++'s `-O` level; `None`: 1.
     pub optimise: Option<u8>,
+    /// Most rows of a call of the kernel; `None`: 64.
+    pub rows_a_call: Option<usize>,
     /// Told about each step.
     pub progress: Option<&'a dyn Fn(Progress)>,
 }
@@ -65,6 +71,14 @@ pub enum CsimError {
         status: String,
         /// What it wrote.
         stderr: String,
+    },
+    /// What a kernel wrote is not what it must write: a bug of the generator.
+    #[error("{}: {why}", path.display())]
+    Output {
+        /// The bench.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// Inputs that are not rows × elements codes, or the wrong number of them.
     #[error("{0}")]
@@ -110,12 +124,13 @@ pub fn find_ap_types(given: Option<&Path>) -> Result<PathBuf, CsimError> {
     if dir.join("ap_fixed.h").is_file() { Ok(dir) } else { Err(CsimError::NoHeaders(dir)) }
 }
 
-/// A model of a compiled bench.
+/// A kernel of a compiled bench.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Model {
     name: String,
-    inputs: usize,
-    outputs: usize,
+    fingerprint: Fingerprint,
+    inputs: Vec<RowLayout>,
+    outputs: Vec<RowLayout>,
 }
 
 /// A compiled test bench.
@@ -140,7 +155,7 @@ pub fn build_and_run(
 }
 
 impl Bench {
-    /// Compiles the test bench of the project in `dir`: `many.cpp`, or `tb/NAME_test.cpp` with its firmware. A bench
+    /// Compiles the test bench of the project in `dir`: `many.cpp`, or `tb/NAME_kernel_test.cpp` with its firmware. A bench
     /// that was compiled from the same files by the same compiler is used again; it lies in `dir/.csim`.
     pub fn build(dir: &Path, options: &CsimOptions<'_>) -> Result<Self, CsimError> {
         let no_project = |why: String| CsimError::NoProject { path: dir.to_owned(), why };
@@ -149,7 +164,7 @@ impl Bench {
         }
         let units = translation_units(dir)?;
         if units.is_empty() {
-            return Err(no_project("it has no tb/NAME_test.cpp".to_owned()));
+            return Err(no_project("it has no tb/NAME_kernel_test.cpp".to_owned()));
         }
         let headers = find_ap_types(options.ap_types)?;
         let compiler =
@@ -214,43 +229,89 @@ impl Bench {
         rows: usize,
         options: &CsimOptions<'_>,
     ) -> Result<Vec<Vec<i64>>, CsimError> {
-        let Some(found) = self.models.iter().find(|m| m.name == model) else {
-            return Err(CsimError::Inputs(format!("the bench has no model '{model}'")));
-        };
-        if inputs.len() != found.inputs {
+        let found = self.model(model)?;
+        if inputs.len() != found.inputs.len() {
             return Err(CsimError::Inputs(format!(
                 "the model has {} inputs, not {}",
-                found.inputs,
+                found.inputs.len(),
                 inputs.len()
             )));
         }
-        if let Some(k) = inputs.iter().position(|v| v.len().checked_rem(rows).unwrap_or(v.len()) != 0) {
-            return Err(CsimError::Inputs(format!(
-                "input {k} has {} codes for {rows} rows",
-                inputs[k].len()
-            )));
+        for (k, (codes, layout)) in inputs.iter().zip(&found.inputs).enumerate() {
+            if codes.len() != rows * layout.elements {
+                return Err(CsimError::Inputs(format!(
+                    "input {k} has {} codes for {rows} rows of {}",
+                    codes.len(),
+                    layout.elements
+                )));
+            }
         }
+        let call = options.rows_a_call.unwrap_or(ROWS_A_CALL).max(1);
+        let mut outputs = vec![Vec::new(); found.outputs.len()];
+        let mut done = 0;
+        loop {
+            let n = call.min(rows - done);
+            let packed: Vec<Vec<u8>> = inputs
+                .iter()
+                .zip(&found.inputs)
+                .map(|(codes, l)| l.pack(&codes[done * l.elements..(done + n) * l.elements]))
+                .collect();
+            let results = self.run_packed(model, &packed, n)?;
+            for ((bytes, layout), codes) in results.iter().zip(&found.outputs).zip(&mut outputs) {
+                let (rows, trailer) = bytes.split_at(layout.bytes(n));
+                Trailer::new(n as u32, &found.fingerprint).check(trailer).map_err(|e| self.wrong(e))?;
+                codes.extend(layout.unpack(rows, n).map_err(|e| self.wrong(e))?);
+            }
+            done += n;
+            if let Some(tell) = options.progress {
+                tell(Progress::Rows(done));
+            }
+            if done == rows {
+                return Ok(outputs);
+            }
+        }
+    }
+
+    /// One call of a model's kernel. `inputs`: packed rows, zero-padded to 64 bytes, a buffer a model input; the result
+    /// likewise a buffer a model output, its trailer included and not checked.
+    pub fn run_packed(
+        &self,
+        model: &str,
+        inputs: &[Vec<u8>],
+        rows: usize,
+    ) -> Result<Vec<Vec<u8>>, CsimError> {
+        let found = self.model(model)?;
         let scratch = Scratch::new(self.program.parent().unwrap_or(Path::new(".")))?;
         let mut command = Command::new(&self.program);
         command.arg(model).arg(rows.to_string()).arg(&self.weights);
-        for (k, codes) in inputs.iter().enumerate() {
+        for (k, bytes) in inputs.iter().enumerate() {
             let path = scratch.0.join(format!("in{k}.bin"));
-            let bytes: Vec<u8> = codes.iter().flat_map(|c| c.to_le_bytes()).collect();
             std::fs::write(&path, bytes).map_err(io(&path))?;
             command.arg(path);
         }
         let outputs: Vec<PathBuf> =
-            (0..found.outputs).map(|k| scratch.0.join(format!("out{k}.bin"))).collect();
+            (0..found.outputs.len()).map(|k| scratch.0.join(format!("out{k}.bin"))).collect();
         command.args(&outputs);
-        run(&mut command, &self.program, options)?;
-        outputs
-            .iter()
-            .map(|path| {
-                let bytes = std::fs::read(path).map_err(io(path))?;
-                let (codes, _) = bytes.as_chunks::<8>();
-                Ok(codes.iter().map(|c| i64::from_le_bytes(*c)).collect())
-            })
-            .collect()
+        run(&mut command, &self.program)?;
+        let sizes = found.outputs.iter().map(|l| l.output_bytes(rows));
+        let read = |(path, size): (&PathBuf, usize)| {
+            let bytes = std::fs::read(path).map_err(io(path))?;
+            if bytes.len() == size {
+                Ok(bytes)
+            } else {
+                Err(self.wrong("an output has not the expected size"))
+            }
+        };
+        outputs.iter().zip(sizes).map(read).collect()
+    }
+
+    fn model(&self, name: &str) -> Result<&Model, CsimError> {
+        let found = self.models.iter().find(|m| m.name == name);
+        found.ok_or_else(|| CsimError::Inputs(format!("the bench has no model '{name}'")))
+    }
+
+    fn wrong(&self, why: impl ToString) -> CsimError {
+        CsimError::Output { path: self.program.clone(), why: why.to_string() }
     }
 }
 
@@ -273,40 +334,14 @@ impl Drop for Scratch {
     }
 }
 
-fn run(command: &mut Command, program: &Path, options: &CsimOptions<'_>) -> Result<(), CsimError> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(io(program))?;
-    let stderr = child.stderr.take();
-    // Both pipes are drained, or a full one would stop the bench.
-    let errors = std::thread::spawn(move || {
-        let mut text = String::new();
-        if let Some(mut pipe) = stderr {
-            let _ = pipe.read_to_string(&mut text);
-        }
-        text
-    });
-    if let Some(pipe) = child.stdout.take() {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if let (Some(tell), Some(n)) =
-                (options.progress, line.strip_prefix("rows ").and_then(|n| n.parse().ok()))
-            {
-                tell(Progress::Rows(n));
-            }
-        }
+fn run(command: &mut Command, program: &Path) -> Result<(), CsimError> {
+    let output = command.stdin(Stdio::null()).output().map_err(io(program))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(DEADLOCK_EXIT) => Err(CsimError::Deadlock(stderr)),
+        _ => Err(CsimError::Run { status: output.status.to_string(), stderr: head(&stderr, 4000) }),
     }
-    let status = child.wait().map_err(io(program))?;
-    let stderr = errors.join().unwrap_or_default();
-    if status.success() {
-        return Ok(());
-    }
-    if status.code() == Some(DEADLOCK_EXIT) {
-        return Err(CsimError::Deadlock(stderr));
-    }
-    Err(CsimError::Run { status: status.to_string(), stderr: head(&stderr, 4000) })
 }
 
 /// The models that a compiled bench lists when it is called without arguments.
@@ -314,16 +349,32 @@ fn models(program: &Path) -> Result<Vec<Model>, CsimError> {
     let output = Command::new(program).output().map_err(io(program))?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let parse = |line: &str| {
-        let (name, rest) = line.trim().strip_prefix("model ")?.split_once(": ")?;
-        let (inputs, rest) = rest.split_once(" inputs, ")?;
-        let outputs = rest.strip_suffix(" outputs")?;
-        Some(Model { name: name.to_owned(), inputs: inputs.parse().ok()?, outputs: outputs.parse().ok()? })
+        let mut words = line.strip_prefix("model ")?.split(' ');
+        let (name, fingerprint) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+        let (inputs, outputs): (usize, usize) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let mut ports = words.map(port).collect::<Option<Vec<RowLayout>>>()?;
+        if ports.len() != inputs + outputs {
+            return None;
+        }
+        let outputs = ports.split_off(inputs);
+        Some(Model { name, fingerprint, inputs: ports, outputs })
     };
     let found: Vec<Model> = text.lines().filter_map(parse).collect();
     if found.is_empty() {
         return Err(CsimError::Run { status: output.status.to_string(), stderr: head(&text, 4000) });
     }
     Ok(found)
+}
+
+/// The rows of a port, as a bench writes them: elements, bytes of one, signed or unsigned.
+fn port(text: &str) -> Option<RowLayout> {
+    let (elements, rest) = text.split_once('x')?;
+    let (bytes, signed) = match rest.strip_suffix('s') {
+        Some(bytes) => (bytes, true),
+        None => (rest.strip_suffix('u')?, false),
+    };
+    let width = 8 * bytes.parse::<u32>().ok().filter(|b| [1, 2, 4, 8].contains(b))?;
+    Some(RowLayout::new(elements.parse().ok()?, Format::new(signed, width, 0).ok()?))
 }
 
 fn head(text: &str, chars: usize) -> String {
@@ -351,9 +402,9 @@ fn translation_units(dir: &Path) -> Result<Vec<PathBuf>, CsimError> {
     }
     for path in entries(&tb)? {
         let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        if let Some(top) = file.strip_suffix("_test.cpp") {
+        if let Some(kernel) = file.strip_suffix("_test.cpp") {
             units.push(Path::new("tb").join(file));
-            units.push(Path::new("firmware").join(format!("{top}.cpp")));
+            units.push(Path::new("firmware").join(format!("{kernel}.cpp")));
         }
     }
     Ok(units)

@@ -110,6 +110,11 @@ impl<'a> Design<'a> {
         self.network.processes.iter().any(|p| p.role == Role::Node(id))
     }
 
+    /// Whether one pipeline computes the rows of a parallel design.
+    pub(crate) fn is_one_pipeline(&self) -> bool {
+        crate::schedule::one_pipeline(self.program, &self.schedule.layers)
+    }
+
     pub(crate) fn is_fifo(&self, channel: &Channel) -> bool {
         channel.place == super::network::Place::Local
     }

@@ -3,7 +3,7 @@
 use hs_hw::{Program, Schedule};
 
 use super::design::Design;
-use super::{EmitError, EmittedFile, files, firmware, shared_headers};
+use super::{EmitError, EmittedFile, firmware, shared_headers};
 
 /// Programs compiled together.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub fn emit_many(programs: &[(&Program, &Schedule)]) -> Result<Many, (usize, Vec
     for (k, (program, schedule)) in programs.iter().enumerate() {
         let name = format!("m{k}");
         let design = Design::new(program, schedule, &name).map_err(|e| (k, e))?;
-        let own = firmware(&design);
+        let own = firmware(&design, 0);
         let findings = crate::lint::lint(&own);
         if !findings.is_empty() {
             return Err((k, findings.into_iter().map(EmitError::Lint).collect()));
@@ -38,14 +38,14 @@ pub fn emit_many(programs: &[(&Program, &Schedule)]) -> Result<Many, (usize, Vec
             emitted.push(EmittedFile { path, bytes: file.bytes });
         }
         unit.push_str(&format!(
-            "namespace {name} {{\n#include \"{name}/{name}.cpp\"\n#include \"tb/{name}_bench.h\"\n}}\n"
+            "namespace {name} {{\n#include \"{name}/{name}_kernel.cpp\"\n#include \"tb/{name}_kernel_bench.h\"\n}}\n"
         ));
-        entries.push_str(&files::bench_entry(&design, &format!("{name}::")));
+        entries.push_str(&format!("        &{name}::model_{name},\n"));
         models.push(name);
     }
     unit.push_str(&format!(
-        "static const hypersonic_bench::model models[] = {{\n{entries}}};\n\
-         int main(int argc, char **argv) {{\n    return hypersonic_bench::main_of(models, {}, argc, argv);\n}}\n",
+        "int main(int argc, char **argv) {{\n    const hypersonic_bench::model *const models[] = {{\n{entries}    }};\n    \
+         return hypersonic_bench::main_of(models, {}, argc, argv);\n}}\n",
         programs.len()
     ));
     // The kernel headers lie where the models' own includes find them.

@@ -3,6 +3,7 @@
 //! [`emit`] is pure: it validates everything first and then yields the files of a project; the caller writes them.
 //! The C++ computes with `ap_fixed` types whose typedefs carry the modes, so the vendor's headers do the rounding.
 
+mod bench;
 mod config;
 pub mod csim;
 mod design;
@@ -14,6 +15,7 @@ mod moves;
 pub mod names;
 pub(crate) mod network;
 mod top;
+mod words;
 
 use hs_hw::{Program, Schedule, VerifyError};
 
@@ -99,9 +101,11 @@ macro_rules! kernels {
 pub(crate) const KERNELS: &[(&str, &str)] = kernels![
     "accum.h",
     "dot.h",
+    "load.h",
     "map.h",
     "move.h",
     "pool.h",
+    "rows.h",
     "softmax.h",
     "table.h",
     "task.h",
@@ -134,11 +138,13 @@ pub fn emit(
     target: &Target,
 ) -> Result<Project, Vec<EmitError>> {
     let design = Design::new(program, schedule, name)?;
-    let mut emitted = firmware(&design);
+    let rows = bench::data_rows(program);
+    let mut emitted = firmware(&design, rows);
     emitted.extend(shared_headers());
     let top = &design.top;
     let kernel = kernel::names(&design);
-    emitted.push(EmittedFile::text(format!("tb/{top}_test.cpp"), files::test(&design)));
+    emitted.push(EmittedFile::text(format!("tb/{top}_kernel_test.cpp"), bench::test(&design)));
+    emitted.extend(bench::data(&design, rows));
     for (path, template) in PROJECT {
         let text = template
             .replace("@TOP@", top)
@@ -159,21 +165,21 @@ pub fn emit(
     Ok(Project { top: top.clone(), kernel, files: emitted })
 }
 
-/// The model's own files: firmware, weights, bench.
-fn firmware(design: &Design<'_>) -> Vec<EmittedFile> {
+/// The model's own files: firmware, weights, bench. `rows`: of the bench's data.
+fn firmware(design: &Design<'_>, rows: usize) -> Vec<EmittedFile> {
     let top = &design.top;
     let mut emitted = vec![
-        EmittedFile::text(format!("firmware/{top}.cpp"), top::source(design)),
-        EmittedFile::text(format!("firmware/{top}.h"), files::header(design)),
+        EmittedFile::text(format!("firmware/{top}_kernel.cpp"), kernel::source(design, rows)),
+        EmittedFile::text(format!("firmware/{top}_kernel.h"), kernel::header(design)),
         EmittedFile::text("firmware/defines.h", files::defines(design)),
         EmittedFile::text("firmware/parameters.h", files::parameters(design)),
-        EmittedFile::text(format!("tb/{top}_bench.h"), files::bench(design)),
+        EmittedFile::text(format!("tb/{top}_kernel_bench.h"), bench::bench(design, rows)),
     ];
     for array in design.arrays.values() {
         let path = format!("firmware/weights/{}.h", array.name);
         emitted.push(EmittedFile::text(path, files::weights(design, array)));
     }
-    emitted.extend(kernel::weights(design));
+    emitted.extend(words::weights(design));
     emitted
 }
 

@@ -1,4 +1,4 @@
-//! The top function and the processes it calls.
+//! The network: its processes, the channels between them, and the calls that connect them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,14 +8,15 @@ use hs_hw::{Io, Op, ValueId};
 use super::design::Design;
 use super::layout::{MAX_PARTITION, is_tree};
 use super::moves::{self, Move};
-use super::names::comment;
 use super::network::{Arg, Channel, Place, Process, Role};
 
-/// Name of a channel: `c_` straight from the producer, `c0_`, `c1_`, … from its clone, `x_` and `y_` outside.
+/// Name of a channel: `c_` straight from the producer, `c0_`, `c1_`, … from its clone; at the network's ends `x_` and
+/// `y_` (arrays of a row) or `nx_` and `ny_` (streams).
 pub(crate) fn channel_name(design: &Design<'_>, channel: &Channel) -> String {
+    let stream = if design.schedule.io == Io::Stream { "n" } else { "" };
     match channel.place {
-        Place::Input(id) => format!("x_{}", design.id(id)),
-        Place::Output(id) => format!("y_{}", design.id(id)),
+        Place::Input(id) => format!("{stream}x_{}", design.id(id)),
+        Place::Output(id) => format!("{stream}y_{}", design.id(id)),
         Place::Local => {
             let branch = channel.branch.map_or(String::new(), |b| b.to_string());
             format!("c{branch}_{}", design.id(channel.value))
@@ -28,55 +29,34 @@ pub(crate) fn beat(design: &Design<'_>, value: ValueId) -> String {
     format!("hypersonic::beat<{}, {}>", design.type_name(value), design.program.node(value).channels())
 }
 
-/// Parameters of the top function: inputs, outputs, loaded weights, and the row count of a streamed design.
-pub(crate) fn parameters(design: &Design<'_>) -> Vec<String> {
-    let stream = design.schedule.io == Io::Stream;
-    let mut params = Vec::new();
-    for id in design.program.inputs() {
-        let len = design.program.node(id).len();
-        params.push(if stream {
-            format!("hls::stream<{} > &x_{}", beat(design, id), design.id(id))
-        } else {
-            format!("const {} x_{}[{len}]", design.type_name(id), design.id(id))
-        });
-    }
-    for id in design.program.outputs() {
-        let len = design.program.node(id).len();
-        params.push(if stream {
-            // Beats are those of the value that the output is.
-            format!("hls::stream<{} > &y_{}", beat(design, design.network.carrier[id.index()]), design.id(id))
-        } else {
-            format!("{} y_{}[{len}]", design.type_name(id), design.id(id))
-        });
-    }
-    for array in design.arrays.values().filter(|a| a.loaded) {
-        let id = design.id(array.node);
-        params.push(format!("const wt_{id} {}[{}]", array.name, array.data.len()));
-    }
-    if stream {
-        params.push("unsigned rows".to_owned());
-    }
-    params
+/// Parameters of the function that computes one row of a parallel design: inputs, outputs, loaded weights.
+fn row_parameters(design: &Design<'_>) -> String {
+    let len = |id: ValueId| design.program.node(id).len();
+    let inputs = design.program.inputs().into_iter();
+    let outputs = design.program.outputs().into_iter();
+    let mut params: Vec<String> = inputs
+        .map(|id| format!("const {} x_{}[{}]", design.type_name(id), design.id(id), len(id)))
+        .chain(outputs.map(|id| format!("{} y_{}[{}]", design.type_name(id), design.id(id), len(id))))
+        .collect();
+    params.extend(loaded_parameters(design));
+    params.join(",\n    ")
 }
 
-/// `void NAME(…)` without its body.
-pub(crate) fn signature(design: &Design<'_>) -> String {
-    format!("void {}({})", design.top, parameters(design).join(",\n    "))
+/// Parameters for the arrays of weights that are loaded.
+pub(crate) fn loaded_parameters(design: &Design<'_>) -> Vec<String> {
+    let loaded = design.arrays.values().filter(|a| a.loaded);
+    loaded.map(|a| format!("const wt_{} {}[{}]", design.id(a.node), a.name, a.data.len())).collect()
 }
 
 /// Elements of a parallel channel that can be reached at once.
-fn array_banks(design: &Design<'_>, value: ValueId) -> usize {
+pub(crate) fn array_banks(design: &Design<'_>, value: ValueId) -> usize {
     let node = design.program.node(value);
     if node.len() <= MAX_PARTITION { node.len() } else { node.channels().min(MAX_PARTITION) }
 }
 
-/// `firmware/NAME.cpp`.
-pub(crate) fn source(design: &Design<'_>) -> String {
-    let mut s = format!(
-        "// {}\n#include \"{}.h\"\n\n#include \"parameters.h\"\n\n",
-        comment(&design.program.name),
-        design.top
-    );
+/// The processes that are functions of this design: clones and concatenations.
+pub(crate) fn functions(design: &Design<'_>) -> String {
+    let mut s = String::new();
     for process in &design.network.processes {
         let text = match process.role {
             Role::Clone(value) => moves::clone_function(design, value, process),
@@ -101,63 +81,67 @@ pub(crate) fn source(design: &Design<'_>) -> String {
         s.push_str(&text);
         s.push('\n');
     }
-    let _ = writeln!(s, "{} {{", signature(design));
-    match design.schedule.io {
-        Io::Parallel => parallel_body(design, &mut s),
-        Io::Stream => stream_body(design, &mut s),
-    }
-    s.push_str("}\n");
     s
 }
 
-fn parallel_body(design: &Design<'_>, s: &mut String) {
-    s.push_str(if crate::schedule::one_pipeline(design.program, &design.schedule.layers) {
-        "#pragma HLS PIPELINE II=1\n"
-    } else {
-        "#pragma HLS DATAFLOW\n"
-    });
-    for id in design.program.inputs() {
-        let banks = array_banks(design, id);
-        let _ = writeln!(
-            s,
-            "#pragma HLS ARRAY_PARTITION variable=x_{} type=cyclic factor={banks}",
-            design.id(id)
-        );
+/// The function `NAME` that computes one row of a parallel design: one pipeline, or layer after layer.
+pub(crate) fn row_function(design: &Design<'_>) -> String {
+    let mut s = format!("static void {}({}) {{\n", design.top, row_parameters(design));
+    if design.is_one_pipeline() {
+        s.push_str("#pragma HLS PIPELINE II=1\n");
     }
-    for id in design.program.outputs() {
-        let banks = array_banks(design, id);
-        let _ = writeln!(
-            s,
-            "#pragma HLS ARRAY_PARTITION variable=y_{} type=cyclic factor={banks}",
-            design.id(id)
-        );
+    for (prefix, ids) in [("x", design.program.inputs()), ("y", design.program.outputs())] {
+        for id in ids {
+            s.push_str(&partition(design, &format!("{prefix}_{}", design.id(id)), id));
+        }
     }
     for channel in design.network.channels.iter().filter(|c| c.place == Place::Local) {
         let name = channel_name(design, channel);
         let len = design.program.node(channel.value).len();
         let _ = writeln!(s, "    {} {name}[{len}];", design.type_name(channel.value));
-        let banks = array_banks(design, channel.value);
-        let _ = writeln!(s, "#pragma HLS ARRAY_PARTITION variable={name} type=cyclic factor={banks}");
+        s.push_str(&partition(design, &name, channel.value));
     }
     for process in &design.network.processes {
         if !matches!(process.role, Role::Drain(_)) {
             let _ = writeln!(s, "    {};", call(design, process));
         }
     }
+    s.push_str("}\n");
+    s
 }
 
-fn stream_body(design: &Design<'_>, s: &mut String) {
-    s.push_str("#pragma HLS DATAFLOW\n");
-    for channel in design.network.channels.iter().filter(|c| c.place == Place::Local) {
-        let name = channel_name(design, channel);
-        let depth = design.depth(channel).expect("checked");
-        let _ = writeln!(s, "    hls::stream<{}, {depth}> {name}(\"{name}\");", beat(design, channel.value));
-        let _ = writeln!(s, "#pragma HLS STREAM variable={name} depth={depth}");
+/// The directive that lays out an array of a value's elements.
+pub(crate) fn partition(design: &Design<'_>, name: &str, value: ValueId) -> String {
+    let banks = array_banks(design, value);
+    format!("#pragma HLS ARRAY_PARTITION variable={name} type=cyclic factor={banks}\n")
+}
+
+/// A FIFO of `depth` beats of a type.
+pub(crate) fn fifo(beat: &str, name: &str, depth: usize) -> String {
+    format!(
+        "    hls::stream<{beat}, {depth}> {name}(\"{name}\");\n#pragma HLS STREAM variable={name} depth={depth}\n"
+    )
+}
+
+/// FIFOs of a streamed network, those at its ends included.
+pub(crate) fn fifos(design: &Design<'_>) -> String {
+    let mut s = String::new();
+    for channel in &design.network.channels {
+        let depth = match channel.place {
+            Place::Local => design.depth(channel).expect("checked"),
+            Place::Input(_) | Place::Output(_) => END_DEPTH,
+        };
+        s.push_str(&fifo(&beat(design, channel.value), &channel_name(design, channel), depth));
     }
-    for process in &design.network.processes {
-        let _ = writeln!(s, "    HS_TASK({});", call(design, process));
-    }
-    s.push_str("    HS_RUN();\n");
+    s
+}
+
+/// Beats between the network and what packs its rows.
+const END_DEPTH: usize = 2;
+
+/// Calls of a streamed network's processes.
+pub(crate) fn tasks(design: &Design<'_>) -> Vec<String> {
+    design.network.processes.iter().map(|p| call(design, p)).collect()
 }
 
 /// The call of a process.
@@ -253,7 +237,10 @@ fn node_call(design: &Design<'_>, id: ValueId, process: &Process, io: &str) -> (
 
 /// The kernel headers that the design needs.
 pub(crate) fn headers(design: &Design<'_>) -> BTreeSet<&'static str> {
-    let mut used = BTreeSet::from(["task.h", "types.h"]);
+    let mut used = BTreeSet::from(["rows.h", "task.h", "types.h"]);
+    if design.arrays.values().any(|a| a.loaded) {
+        used.insert("load.h");
+    }
     for process in &design.network.processes {
         let Role::Node(id) = process.role else {
             used.insert("move.h");

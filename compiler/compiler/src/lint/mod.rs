@@ -3,6 +3,7 @@
 //! A finding is a bug of the generator, never of the user's model: what a model cannot have is refused before
 //! anything is emitted.
 
+mod kernel;
 mod limits;
 mod network;
 mod project;
@@ -46,6 +47,7 @@ pub fn lint(files: &[EmittedFile]) -> Vec<Finding> {
     limits::layers(&kernel, &mut findings);
     for source in &kernel {
         network::check(source, &mut findings);
+        kernel::check(source, &mut findings);
     }
     project::check(files, &mut findings);
     findings

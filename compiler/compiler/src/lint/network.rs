@@ -18,14 +18,23 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A process that takes a row count has the loop over it.
+/// A process, which has streams, has the loop over the rows that it is told: to `rows`, or to the beats they take.
 fn rows(source: &Source, name: usize, open: usize, body: usize, findings: &mut Vec<Finding>) {
     let params = open..source.closing(open);
-    if !params.clone().any(|i| source.at(i) == "unsigned" && source.at(i + 1) == "rows") {
+    let is_process = params.clone().any(|i| source.at(i) == "stream");
+    if !is_process || !params.clone().any(|i| source.at(i) == "unsigned" && source.at(i + 1) == "rows") {
         return;
     }
-    let looped = (body..source.closing(body)).any(|i| {
-        source.at(i) == "for" && (i..i + 12).any(|k| source.at(k) == "<" && source.at(k + 1) == "rows")
+    let all = body..source.closing(body);
+    let counts_beats = all
+        .clone()
+        .any(|i| source.at(i) == "beats" && source.at(i + 1) == "=" && source.at(i + 2) == "row_beats");
+    let is_bound = |k: usize| source.at(k) == "rows" || (counts_beats && source.at(k) == "beats");
+    let looped = all.clone().any(|i| {
+        source.at(i) == "for"
+            && (i..i + 12).any(|k| {
+                source.at(k) == "<" && (is_bound(k + 1) || (source.at(k + 1) == "=" && is_bound(k + 2)))
+            })
     });
     if !looped {
         findings.push(source.finding(source.line(name), "rows-inside", source.at(name)));
@@ -122,7 +131,7 @@ impl Region<'_> {
         self.uses.insert(name, (0, 2));
     }
 
-    /// A call: its arguments are channels, constants, and last the row count of a streamed design.
+    /// A call: its arguments are channels, constants, and last the row count, where there is one.
     fn call(&mut self, start: usize, stop: usize, findings: &mut Vec<Finding>) {
         let s = self.source;
         // Template arguments hold no parentheses.

@@ -143,7 +143,7 @@ fn the_limits_catch_mutations() {
         broken(Io::Stream, "firmware/weights/w_conv.h", "#endif\n", &format!("#endif\n{many}")),
         ["constant-size"]
     );
-    let cpp = "firmware/net.cpp";
+    let cpp = "firmware/net_kernel.cpp";
     let factor = "#pragma HLS ARRAY_PARTITION variable=x_x type=cyclic factor=32";
     assert_eq!(broken(Io::Parallel, cpp, factor, &factor.replace("32", "2048")), ["partition-limit"]);
 }
@@ -166,7 +166,7 @@ fn a_legacy_softmax_unrolls_every_pair() {
 
 #[test]
 fn the_network_rules_catch_mutations() {
-    let cpp = "firmware/net.cpp";
+    let cpp = "firmware/net_kernel.cpp";
     let files = project(Io::Stream);
     let text = String::from_utf8(files.iter().find(|f| f.path == cpp).unwrap().bytes.clone()).unwrap();
     let stream =

@@ -29,6 +29,23 @@ const PRAGMAS: &[(&str, &[&str])] = &[
     ("INLINE", &[]),
     ("DATAFLOW", &[]),
     ("STREAM", &["variable", "depth"]),
+    ("BIND_STORAGE", &["variable", "type", "impl"]),
+    (
+        "INTERFACE",
+        &[
+            "m_axi",
+            "s_axilite",
+            "ap_ctrl_chain",
+            "port",
+            "bundle",
+            "offset",
+            "depth",
+            "max_read_burst_length",
+            "max_write_burst_length",
+            "num_read_outstanding",
+            "num_write_outstanding",
+        ],
+    ),
 ];
 
 pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {

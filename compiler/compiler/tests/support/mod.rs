@@ -92,7 +92,7 @@ fn compare(program: &Program, expected: &[Vec<i64>], found: &[Vec<i64>]) -> Opti
 
 /// For tests, compiling counts more than running.
 pub(crate) const QUICK: CsimOptions<'static> =
-    CsimOptions { ap_types: None, optimise: Some(0), progress: None };
+    CsimOptions { ap_types: None, optimise: Some(0), rows_a_call: None, progress: None };
 
 /// Builds one project below `dir` and runs it.
 pub(crate) fn simulate(
