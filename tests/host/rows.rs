@@ -18,7 +18,7 @@ use hs_runtime::codes::Layout;
 use crate::{bindings, pass_through, tools, write};
 
 /// A compiled driver, in either language.
-type Driver = PathBuf;
+pub(crate) type Driver = PathBuf;
 
 fn emit(dir: &Path, models: &[(String, Program)]) {
     for (name, program) in models {
@@ -56,7 +56,7 @@ fn rust_driver(dir: &Path, models: &[(String, Program)]) -> Driver {
 }
 
 /// The drivers that can be built here, with the name of their language.
-fn drivers(dir: &Path, models: &[(String, Program)], what: &str) -> Vec<(&'static str, Driver)> {
+pub(crate) fn drivers(dir: &Path, models: &[(String, Program)], what: &str) -> Vec<(&'static str, Driver)> {
     emit(dir, models);
     let mut drivers = Vec::new();
     if tools::cxx(what) {
@@ -68,16 +68,17 @@ fn drivers(dir: &Path, models: &[(String, Program)], what: &str) -> Vec<(&'stati
     drivers
 }
 
-struct Task {
-    what: &'static str,
-    model: String,
-    tensor: usize,
-    rows: usize,
-    input: Vec<u8>,
+/// What a driver does with a file.
+pub(crate) struct Task {
+    pub(crate) what: &'static str,
+    pub(crate) model: String,
+    pub(crate) tensor: usize,
+    pub(crate) rows: usize,
+    pub(crate) input: Vec<u8>,
 }
 
 /// What each task gives: its bytes, or the message of its error.
-fn run(driver: &Driver, dir: &Path, tasks: &[Task]) -> Vec<Result<Vec<u8>, String>> {
+pub(crate) fn run(driver: &Driver, dir: &Path, tasks: &[Task]) -> Vec<Result<Vec<u8>, String>> {
     let mut lines = String::new();
     let mut outputs = Vec::new();
     for task in tasks {
@@ -104,7 +105,7 @@ fn run(driver: &Driver, dir: &Path, tasks: &[Task]) -> Vec<Result<Vec<u8>, Strin
 }
 
 /// Numbers on, beside and between the codes of a type, beyond its range, and any other but NaN.
-fn values(rng: &mut Rng, ty: Type, n: usize) -> Vec<f32> {
+pub(crate) fn values(rng: &mut Rng, ty: Type, n: usize) -> Vec<f32> {
     let grid = 2f64.powi(-ty.format.frac() / 2) * 2f64.powi(-ty.format.frac() - -ty.format.frac() / 2);
     let one = |rng: &mut Rng| match rng.size(0..=19) {
         0 => *rng.pick(&[
@@ -129,7 +130,7 @@ fn values(rng: &mut Rng, ty: Type, n: usize) -> Vec<f32> {
     numbers.take(n).collect()
 }
 
-fn bytes(values: &[f32]) -> Vec<u8> {
+pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
@@ -224,8 +225,9 @@ fn nan_and_wrong_lengths_are_refused() {
     let short = task(bytes(&values[..11]));
     values[9] = f32::NAN;
     let nan = task(bytes(&values));
+    let tasks = [task(bytes(&[0.0; 12])), nan, short];
     for (language, driver) in drivers(dir.path(), &models, "refusing values") {
-        let found = run(&driver, dir.path(), &[task(bytes(&[0.0; 12])), nan_of(&nan), nan_of(&short)]);
+        let found = run(&driver, dir.path(), &tasks);
         assert_eq!(found[0].as_ref().map(Vec::len), Ok(64), "{language}");
         // Every element in hardware order is looked at, and told by its place in ONNX order.
         let message = found[1].as_ref().unwrap_err();
@@ -233,10 +235,6 @@ fn nan_and_wrong_lengths_are_refused() {
         let message = found[2].as_ref().unwrap_err();
         assert!(message.contains("11") && message.contains("12"), "{language}: {message}");
     }
-}
-
-fn nan_of(task: &Task) -> Task {
-    Task { model: task.model.clone(), input: task.input.clone(), ..*task }
 }
 
 #[test]
