@@ -13,6 +13,7 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
         }
     }
     storage(source, findings);
+    gearboxes(source, findings);
     shifts(source, findings);
 }
 
@@ -124,6 +125,31 @@ fn storage(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Phases of the gearbox of rows that are one piece: their stride is a multiple of 4 bytes.
+const MAX_PHASES: usize = 16;
+
+/// `cut_rows<PIECE, PIECES, PAD, UNIT, WORD>` and `join_rows<…>`: positions are multiples of UNIT, strides of 4.
+fn gearboxes(source: &Source, findings: &mut Vec<Finding>) {
+    for i in 0..source.tokens.len() {
+        if !["cut_rows", "join_rows"].contains(&source.at(i)) || source.at(i + 1) != "<" {
+            continue;
+        }
+        let given: Vec<usize> =
+            (i + 2..source.closing(i + 1)).filter_map(|k| source.at(k).parse().ok()).collect();
+        let [piece, pieces, pad, unit, word] = given[..] else {
+            findings.push(source.finding(source.line(i), "gearbox", "its figures are no numbers"));
+            continue;
+        };
+        let phases = 64usize.checked_div(unit).unwrap_or(usize::MAX);
+        let fits = unit > 0 && [piece, pad, 64].iter().all(|n| n.is_multiple_of(unit));
+        let strides = (piece * pieces + pad).is_multiple_of(4) && word == piece.min(64);
+        if !fits || !strides || (pieces == 1 && phases > MAX_PHASES) {
+            let found = format!("pieces of {piece} bytes, {pieces} a row, {pad} of padding, units of {unit}");
+            findings.push(source.finding(source.line(i), "gearbox", found));
+        }
+    }
+}
+
 /// Where beats are handled, shifts are by constants: template arguments, which are in capitals, and numbers.
 fn shifts(source: &Source, findings: &mut Vec<Finding>) {
     let is_constant = |token: &str| {
@@ -156,6 +182,5 @@ fn shifts(source: &Source, findings: &mut Vec<Finding>) {
                 findings.push(source.finding(source.line(i), "constant-slices", found));
             }
         }
-        // Bounds of slices: `range(…)` of constants, or of loops that are unrolled.
     }
 }

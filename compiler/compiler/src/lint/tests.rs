@@ -198,6 +198,81 @@ fn the_network_rules_catch_mutations() {
     );
 }
 
+/// A layer whose weights are read from memory.
+fn loaded() -> Vec<EmittedFile> {
+    let node = |name: &str, op, inputs: &[u32], n: usize| Node {
+        name: name.to_owned(),
+        op,
+        inputs: inputs.iter().map(|i| ValueId(*i)).collect(),
+        shape: vec![n],
+        ty: ty(8, 4),
+    };
+    let dot = Dot {
+        window: vec![],
+        groups: 1,
+        weight: Codes::new(Format::new(true, 2, 1).unwrap(), vec![1i64; 300 * 300]),
+        bias: None,
+        accum: Accum::Exact(Format::new(true, 30, 16).unwrap()),
+        act: Act::None,
+    };
+    let (onnx_shape, perm) = (vec![300], vec![0]);
+    let input =
+        Op::Input { index: 0, tensor: "x".into(), onnx_shape: onnx_shape.clone(), perm: perm.clone() };
+    let output = Op::Output { index: 0, tensor: "y".into(), onnx_shape, perm };
+    let nodes =
+        vec![node("x", input, &[], 300), node("fc", Op::Dot(dot), &[0], 300), node("y", output, &[1], 300)];
+    project_of(&Program { name: "loaded".to_owned(), nodes }, Io::Stream)
+}
+
+#[test]
+fn the_kernel_rules_catch_mutations() {
+    let cpp = "firmware/net_kernel.cpp";
+    let port = "m_axi port=x_x bundle=gmem_x_x";
+    let cases = [
+        ("extern \"C\" void net_kernel", "void net_kernel", "extern-c"),
+        ("const ap_uint<512> *x_x", "const ap_uint<64> *x_x", "wide-pointer"),
+        (port, "m_axi port=x_z bundle=gmem_x_x", "memory-port"),
+        ("offset=slave", "offset=direct", "memory-port"),
+        ("bundle=gmem_y_y", "bundle=gmem_x_x", "own-bundle"),
+        ("offset=slave depth=", "offset=slave depth=rows", "memory-depth"),
+        ("max_read_burst_length=64", "max_read_burst_length=256", "burst-length"),
+        ("num_read_outstanding=16", "num_read_outstanding=0", "outstanding"),
+        ("s_axilite port=rows bundle=control", "s_axilite port=rows bundle=other", "control-port"),
+        ("s_axilite port=return bundle=control", "s_axilite port=x_x bundle=control", "control-port"),
+        ("ap_ctrl_chain port=return", "ap_ctrl_chain port=rows", "block-control"),
+        (
+            "hypersonic::load_rows<32>(x_x, mx_x, rows)",
+            "hypersonic::load_rows<32>(x_x, mx_x, 7)",
+            "rows-inside",
+        ),
+    ];
+    for (from, to, rule) in cases {
+        let rules = broken(Io::Stream, cpp, from, to);
+        assert!(rules.contains(&rule), "{to}: {rules:?}");
+    }
+    let rows = "firmware/hypersonic/rows.h";
+    let cases = [
+        ("for (unsigned long long i = 0; i < beats; i++)", "if (beats)", "rows-inside"),
+        (
+            "    ap_uint<8 * WORD> word = low.range(8 * WORD - 1, 0);",
+            "    ap_uint<8 * WORD> word = low >> at;",
+            "constant-slices",
+        ),
+        (
+            "    ap_uint<8 * WORD> word = low.range(8 * WORD - 1, 0);",
+            "    ap_uint<8 * WORD> word = low << (8 * at);",
+            "constant-slices",
+        ),
+    ];
+    for (from, to, rule) in cases {
+        assert_eq!(broken(Io::Stream, rows, from, to), [rule], "{to}");
+    }
+    assert_eq!(lint(&loaded()), []);
+    let array = "    HS_ON_CHIP wt_fc w_fc[90000];";
+    let rules = broken_in(loaded(), cpp, array, "    static wt_fc w_fc[90000] = {0};");
+    assert_eq!(rules, ["empty-storage"]);
+}
+
 #[test]
 fn the_project_rules_catch_mutations() {
     let config = "hls_config.cfg";
