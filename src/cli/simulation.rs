@@ -144,7 +144,10 @@ impl From<CsimError> for Failure {
         match error {
             CsimError::NoCompiler(_) | CsimError::NoHeaders(_) => Self::environment(error),
             CsimError::NoProject { .. } | CsimError::Inputs(_) | CsimError::Io { .. } => Self::input(error),
-            CsimError::Compile(_) | CsimError::Deadlock(_) | CsimError::Run { .. } => Self::internal(error),
+            CsimError::Compile(_)
+            | CsimError::Deadlock(_)
+            | CsimError::Run { .. }
+            | CsimError::Output { .. } => Self::internal(error),
         }
     }
 }
