@@ -8,6 +8,7 @@
 #ifndef HYPERSONIC_HOST_@GUARD@_HPP
 #define HYPERSONIC_HOST_@GUARD@_HPP
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -295,7 +296,7 @@ inline std::size_t output_bytes(const Tensor &t, std::size_t rows) { return row_
 /// brought into range as the input's type says; infinities become the ends of the range. Throws Error on NaN.
 inline void pack(const Tensor &t, const float *values, std::size_t rows, std::uint8_t *packed) {
     const std::vector<std::size_t> places = detail::places(t);
-    std::memset(packed, 0, row_bytes(t, rows));
+    std::fill_n(packed, row_bytes(t, rows), std::uint8_t{0});
     for (std::size_t row = 0; row < rows; row++) {
         const float *from = values + row * t.elements;
         std::uint8_t *to = packed + row * t.stride;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a test that has not the tools says so")]
 
 mod capi;
+mod cards;
 mod kernel;
 mod rows;
 mod tools;
