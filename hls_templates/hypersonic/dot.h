@@ -193,6 +193,48 @@ void pointwise_stream_resource(hls::stream<beat<typename C::x_t, C::channels> > 
     }
 }
 
+// Dense over a tensor that arrives pixel by pixel, `folds` of them: each adds its terms to every sum.
+template <class C>
+void dense_stream_folded(hls::stream<beat<typename C::x_t, C::channels> > &x,
+                         hls::stream<beat<typename C::y_t, C::n_out> > &y, const typename C::wcode_t w[C::n_w],
+                         unsigned rows) {
+#pragma HLS ARRAY_RESHAPE variable=w type=cyclic factor=C::w_banks
+    typename C::accum_t acc[C::lanes][C::turns];
+#pragma HLS ARRAY_PARTITION variable=acc type=complete dim=1
+    for (unsigned r = 0; r < rows; r++) {
+        for (unsigned p = 0; p < C::folds; p++) {
+            const beat<typename C::x_t, C::channels> from = x.read();
+            for (unsigned turn = 0; turn < C::turns; turn++) {
+                for (unsigned step = 0; step < C::steps; step++) {
+#pragma HLS PIPELINE II=1
+                    for (unsigned m = 0; m < C::lanes; m++) {
+#pragma HLS UNROLL
+                        const unsigned first = (((p * C::turns + turn) * C::steps + step) * C::lanes + m) * C::depth;
+                        typename C::accum_t a = p == 0 && step == 0 ? C::start(m * C::turns + turn) : acc[m][turn];
+                        for (unsigned j = 0; j < C::depth; j++) {
+#pragma HLS UNROLL
+                            const typename C::product_t t =
+                                from.v[step * C::depth + j] * from_code<typename C::w_t>(w[first + j]);
+                            a = a + t;
+                        }
+                        acc[m][turn] = a;
+                    }
+                }
+            }
+        }
+        beat<typename C::y_t, C::n_out> to;
+        for (unsigned turn = 0; turn < C::turns; turn++) {
+#pragma HLS PIPELINE II=1
+            for (unsigned m = 0; m < C::lanes; m++) {
+#pragma HLS UNROLL
+                const unsigned o = m * C::turns + turn;
+                to.v[o] = C::finish(acc[m][turn], o, o);
+            }
+        }
+        y.write(to);
+    }
+}
+
 // One position of the padded input: takes a pixel, and yields one where a window is complete.
 template <class C>
 inline void conv_position(hls::stream<beat<typename C::x_t, C::channels> > &x,

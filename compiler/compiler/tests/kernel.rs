@@ -241,3 +241,143 @@ fn the_bench_checks_its_own_data() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("differs from {} at byte {last}", data.display())), "{said}");
 }
+
+/// A tensor, flattened where `flat`, and the layers that follow.
+struct Chain(Program);
+
+impl Chain {
+    fn new(shape: &[usize]) -> Self {
+        let op = Op::Input {
+            index: 0,
+            tensor: "in".into(),
+            onnx_shape: shape.to_vec(),
+            perm: (0..shape.len()).collect(),
+        };
+        let x = Node { name: "x".into(), op, inputs: vec![], shape: shape.to_vec(), ty: ty(true, 8, 4) };
+        Self(Program { name: "chain".into(), nodes: vec![x] })
+    }
+
+    fn push(mut self, name: &str, op: Op, shape: &[usize]) -> Self {
+        let inputs = vec![ValueId(self.0.nodes.len() as u32 - 1)];
+        let shape = shape.to_vec();
+        self.0.nodes.push(Node { name: name.into(), op, inputs, shape, ty: ty(true, 8, 4) });
+        self
+    }
+
+    fn dot(self, name: &str, window: usize, shape: &[usize], accum: Accum) -> Self {
+        let from = self.0.nodes.last().unwrap().shape.clone();
+        let channels = from[from.len() - 1];
+        let axes = if window == 0 { vec![] } else { from[..from.len() - 1].to_vec() };
+        let pad = window.saturating_sub(1) / 2;
+        let w = hs_hw::Window { kernel: window.max(1), stride: 1, dilation: 1, pad_begin: pad, pad_end: pad };
+        let n = shape[shape.len() - 1] * channels * window.max(1).pow(axes.len() as u32);
+        let weight: Vec<i64> = (0..n).map(|i| (i as i64 * 7919 + 13) % 16 - 8).collect();
+        let dot = Dot {
+            window: vec![w; axes.len()],
+            groups: 1,
+            weight: Codes::new(hs_fixed::Format::new(true, 4, 0).unwrap(), weight),
+            bias: None,
+            accum,
+            act: Act::None,
+        };
+        self.push(name, Op::Dot(dot), shape)
+    }
+
+    fn output(self) -> Program {
+        let shape = self.0.nodes.last().unwrap().shape.clone();
+        let perm = (0..shape.len()).collect();
+        let op = Op::Output { index: 0, tensor: "out".into(), onnx_shape: shape.clone(), perm };
+        let program = self.push("y", op, &shape).0;
+        program.verify().unwrap();
+        program
+    }
+}
+
+fn exact() -> Accum {
+    Accum::Exact(hs_fixed::Format::new(true, 40, 24).unwrap())
+}
+
+/// Rows through a kernel with each reuse factor asked for in turn, against the interpreter.
+fn check_reuse(program: &Program, io: Io, reuse: &[usize], rows: usize) {
+    for reuse in reuse {
+        let options = ScheduleOptions { io: Some(io), reuse: Some(*reuse), ..ScheduleOptions::default() };
+        let (schedule, _) = schedule(program, &options).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = random_inputs(program, 5, rows);
+        let found =
+            support::simulate(program, &schedule, dir.path(), &support::columns(&inputs, 1), rows).unwrap();
+        assert_eq!(found, support::expected(program, &inputs), "{io:?}, reuse {reuse}");
+    }
+}
+
+/// A flattened tensor too long for one beat reaches a dense layer pixel by pixel.
+#[test]
+fn a_long_flattened_tensor_is_folded() {
+    if !can_simulate() {
+        return;
+    }
+    let saturating = Accum::Stepwise {
+        ty: hs_fixed::parse_type("fixed<9,5,TRN,SAT>", hs_fixed::Modes::TRN_WRAP).unwrap(),
+        product: None,
+        order: hs_hw::Order::Sequential,
+    };
+    for accum in [exact(), saturating] {
+        let program =
+            Chain::new(&[6, 6, 32]).push("flat", Op::Reshape, &[1152]).dot("fc", 0, &[12], accum).output();
+        let options = ScheduleOptions { io: Some(Io::Stream), ..ScheduleOptions::default() };
+        let (schedule, _) = schedule(&program, &options).unwrap();
+        let project = emit(&program, &schedule, "net", &Target::default()).unwrap();
+        let cpp = project.files.iter().find(|f| f.path == "firmware/net_kernel.cpp").unwrap();
+        let cpp = String::from_utf8(cpp.bytes.clone()).unwrap();
+        assert!(cpp.contains("dense_stream_folded<cfg_fc>(nx_x, ny_y, w_fc, rows)"), "{cpp}");
+        // Several terms a cycle, one, and outputs that share a lane.
+        check_reuse(&program, Io::Stream, &[36, 1152, 1152 * 4], 6);
+        check_reuse(&program, Io::Parallel, &[1152], 6);
+    }
+}
+
+/// The largest layers of DeepCalo (256 channels of 3 x 3 windows) and of the ProtoDUNE classifier (92,928 flattened
+/// elements) as they are, and reduced, in simulation.
+#[test]
+fn the_largest_layers_of_our_models() {
+    let deepcalo = |n: usize| Chain::new(&[3, 3, n]).dot("conv", 3, &[3, 3, n], exact()).output();
+    let protodune = |side: usize, channels: usize| {
+        let n = side * side * channels;
+        Chain::new(&[side + 4, side + 4, 1])
+            .dot("conv", 5, &[side + 4, side + 4, channels], exact())
+            .push("flat", Op::Reshape, &[(side + 4) * (side + 4) * channels])
+            .dot("fc", 0, &[n.div_ceil(1000).max(96)], exact())
+            .output()
+    };
+    for program in [deepcalo(256), protodune(40, 48)] {
+        let (schedule, _) = schedule(&program, &ScheduleOptions::default()).unwrap();
+        assert_eq!(schedule.io, Io::Stream);
+        let project = emit(&program, &schedule, "net", &Target::default()).unwrap();
+        assert_eq!(project.kernel.weights.as_deref(), Some("weights"));
+        let codes: usize = program
+            .nodes
+            .iter()
+            .filter_map(|n| if let Op::Dot(d) = &n.op { Some(d.weight.len()) } else { None })
+            .max()
+            .unwrap();
+        let weights = project.files.iter().find(|f| f.path == "weights/kernel.bin").unwrap();
+        assert!(
+            (codes..codes * 2).contains(&weights.bytes.len()),
+            "{} bytes for {codes} codes",
+            weights.bytes.len()
+        );
+    }
+    if !can_simulate() {
+        return;
+    }
+    for (program, rows) in [(deepcalo(88), 2), (protodune(6, 12), 2)] {
+        let (schedule, _) = schedule(&program, &ScheduleOptions::default()).unwrap();
+        let project = emit(&program, &schedule, "net", &Target::default()).unwrap();
+        assert_eq!(project.kernel.weights.as_deref(), Some("weights"));
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = random_inputs(&program, 5, rows);
+        let found =
+            support::simulate(&program, &schedule, dir.path(), &support::columns(&inputs, 1), rows).unwrap();
+        assert_eq!(found, support::expected(&program, &inputs));
+    }
+}

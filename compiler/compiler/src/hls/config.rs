@@ -363,8 +363,18 @@ fn dot(design: &Design<'_>, id: ValueId, d: &Dot) -> String {
     accumulation(&mut c, &d.accum, layout.terms);
     c.alias("exact_t", "accum_t");
     c.alias("y_t", &format!("t_{name}"));
-    geometry(&mut c, &g, design.is_windowed(id));
-    let n_x = g.taps() * g.channels;
+    let fold = design.fold(id);
+    let (n_x, steps) = match &fold {
+        Some(fold) => {
+            c.constant("channels", fold.channels);
+            c.constant("folds", fold.pixels);
+            (fold.channels, fold.channels / layout.depth)
+        }
+        None => {
+            geometry(&mut c, &g, design.is_windowed(id));
+            (g.taps() * g.channels, layout.steps)
+        }
+    };
     c.constant("n_x", n_x);
     c.constant("n_w", d.weight.len());
     c.constant("n_y", node.len());
@@ -372,7 +382,7 @@ fn dot(design: &Design<'_>, id: ValueId, d: &Dot) -> String {
     c.constant("pixels", node.pixels());
     c.constant("terms", layout.terms);
     c.constant("turns", layout.turns);
-    c.constant("steps", layout.steps);
+    c.constant("steps", steps);
     c.constant("lanes", layout.lanes);
     c.constant("depth", layout.depth);
     let tree = is_tree(&d.accum);

@@ -10,8 +10,8 @@ use hs_hw::{
 
 use super::EmitError;
 use super::layout::{
-    DotLayout, Geometry, MAX_CONST_ARRAY, MAX_CONST_TOTAL, MAX_PARTITION, MAX_UNROLL, dot_geometry, is_tree,
-    strided,
+    DotLayout, Fold, Geometry, MAX_CONST_ARRAY, MAX_CONST_TOTAL, MAX_PARTITION, MAX_UNROLL, dot_geometry,
+    is_tree, strided,
 };
 use super::names::Namer;
 use super::network::{Channel, Network, Role};
@@ -143,6 +143,13 @@ impl<'a> Design<'a> {
         DotLayout::new(terms, node.channels(), reuse)
     }
 
+    /// How a dense layer takes a tensor that is too long for one beat.
+    pub(crate) fn fold(&self, id: ValueId) -> Option<Fold> {
+        let flat = self.program.node(id).inputs.first()?;
+        let is_folded = self.schedule.io == Io::Stream && Fold::all_readers(self.program, *flat);
+        is_folded.then(|| Fold::of(self.program, id)).flatten()
+    }
+
     /// Whether a dot gathers its inputs from several pixels, or, in a parallel design, from a pixel of many.
     pub(crate) fn is_windowed(&self, id: ValueId) -> bool {
         let vector = self.program.node(id).shape.len() == 1;
@@ -242,6 +249,17 @@ impl<'a> Design<'a> {
         if layer.strategy == Strategy::Latency && layer.reuse != 1 {
             return Err(format!("the latency strategy has reuse 1, not {}", layer.reuse));
         }
+        if let Some(fold) = self.fold(id)
+            && fold.steps(&layout).is_none()
+        {
+            return Err(format!(
+                "reuse {} is not legal for {} pixels of {} channels × {} outputs",
+                layer.reuse,
+                fold.pixels,
+                fold.channels,
+                node.channels()
+            ));
+        }
         if is_tree(&d.accum) {
             if terms > MAX_PARTITION {
                 return Err(format!("a tree over {terms} terms is beyond {MAX_PARTITION}"));
@@ -321,6 +339,8 @@ impl<'a> Design<'a> {
                     let layout = self.dot_layout(id, d).expect("checked");
                     let weights = if is_tree(&d.accum) {
                         d.weight.data.to_vec()
+                    } else if let Some(fold) = self.fold(id) {
+                        fold.arrange(&layout, &d.weight.data)
                     } else {
                         layout.arrange(&d.weight.data, |p| match d.accum {
                             Accum::Stepwise { order: Order::Strided { rf }, .. } => {

@@ -1,6 +1,6 @@
 //! How the products of a dense or convolution layer are spread over cycles and multipliers.
 
-use hs_hw::{Accum, Dot, Order, Window};
+use hs_hw::{Accum, Dot, Op, Order, Program, ValueId, Window};
 
 /// Most elements of a completely partitioned array.
 pub const MAX_PARTITION: usize = 1024;
@@ -81,6 +81,64 @@ impl DotLayout {
                     let row = (lane * self.turns + turn) * self.terms;
                     let at = &places[step * self.depth..(step + 1) * self.depth];
                     arranged.extend(at.iter().map(|t| weight[row + t]));
+                }
+            }
+        }
+        arranged
+    }
+}
+
+/// A dense layer over a flattened tensor that is too long for one beat: in a streamed design it takes the tensor pixel
+/// by pixel, and each adds its terms to every sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fold {
+    /// Pixels of the tensor.
+    pub(crate) pixels: usize,
+    /// Channels of a pixel.
+    pub(crate) channels: usize,
+}
+
+impl Fold {
+    /// Of a node, if it is such a layer.
+    pub(crate) fn of(program: &Program, id: ValueId) -> Option<Self> {
+        let node = program.node(id);
+        let Op::Dot(d) = &node.op else { return None };
+        // Terms are added in the order they arrive.
+        let in_order = matches!(
+            d.accum,
+            Accum::Exact(_) | Accum::Stepwise { order: Order::Any | Order::Sequential, .. }
+        );
+        let flat = program.node(node.inputs[0]);
+        if node.shape.len() != 1 || d.groups != 1 || !in_order || !matches!(flat.op, Op::Reshape) {
+            return None;
+        }
+        let channels = program.node(flat.inputs[0]).channels();
+        let long = flat.shape.len() == 1 && flat.len() > MAX_PARTITION && channels < flat.len();
+        long.then(|| Self { pixels: flat.len() / channels, channels })
+    }
+
+    /// Whether every reader of a reshaped value is such a layer, so that the value needs no beats of its own.
+    pub(crate) fn all_readers(program: &Program, flat: ValueId) -> bool {
+        let readers = || program.iter().filter(|(_, n)| n.inputs.contains(&flat));
+        readers().next().is_some() && readers().all(|(id, _)| Self::of(program, id).is_some())
+    }
+
+    /// Cycles of a pixel in which each lane takes `depth` of its terms, if they are a whole number.
+    pub(crate) fn steps(&self, layout: &DotLayout) -> Option<usize> {
+        self.channels.is_multiple_of(layout.depth).then(|| self.channels / layout.depth)
+    }
+
+    /// Weights (`[out, terms]`) in the order the cycles read them.
+    pub(crate) fn arrange(&self, layout: &DotLayout, weight: &[i64]) -> Vec<i64> {
+        let mut arranged = Vec::with_capacity(weight.len());
+        for pixel in 0..self.pixels {
+            for turn in 0..layout.turns {
+                for step in 0..self.channels / layout.depth {
+                    let first = pixel * self.channels + step * layout.depth;
+                    for lane in 0..layout.lanes {
+                        let row = (lane * layout.turns + turn) * layout.terms + first;
+                        arranged.extend(&weight[row..row + layout.depth]);
+                    }
                 }
             }
         }

@@ -5,6 +5,8 @@
 
 use hs_hw::{Io, Op, Program, ValueId};
 
+use super::layout::{Fold, MAX_PARTITION};
+
 /// What feeds a process' input slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arg {
@@ -184,7 +186,10 @@ fn is_alias(program: &Program, id: ValueId, io: Io) -> bool {
     let same_beats = |from: ValueId| io == Io::Parallel || program.node(from).channels() == node.channels();
     match &node.op {
         Op::Output { .. } => true,
-        Op::Reshape => same_beats(node.inputs[0]),
+        Op::Reshape => {
+            same_beats(node.inputs[0])
+                || (io == Io::Stream && node.len() > MAX_PARTITION && Fold::all_readers(program, id))
+        }
         Op::Permute(perm) => {
             let from = program.node(node.inputs[0]);
             let moved: Vec<usize> = perm.iter().copied().filter(|p| from.shape[*p] != 1).collect();

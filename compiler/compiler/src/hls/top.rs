@@ -195,6 +195,9 @@ fn node_call(design: &Design<'_>, id: ValueId, process: &Process, io: &str) -> (
             let function = match design.schedule.io {
                 Io::Parallel if !design.is_windowed(id) => with("dense"),
                 Io::Parallel => format!("hypersonic::conv_parallel_{speed}<cfg_{name}>"),
+                Io::Stream if design.fold(id).is_some() => {
+                    format!("hypersonic::dense_stream_folded<cfg_{name}>")
+                }
                 Io::Stream if !design.is_windowed(id) => {
                     format!("hypersonic::pointwise_stream_{speed}<cfg_{name}>")
                 }

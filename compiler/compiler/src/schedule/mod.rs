@@ -7,11 +7,11 @@ mod traffic;
 
 use std::collections::BTreeMap;
 
-use hs_hw::{Io, LayerSchedule, Node, Op, Program, Schedule, Strategy, VerifyError};
+use hs_hw::{Io, LayerSchedule, Node, Op, Program, Schedule, Strategy, ValueId, VerifyError};
 
 pub use fifo::{Blocked, Deadlock, simulate};
 
-use crate::hls::layout::{DotLayout, Geometry, MAX_PARTITION, MAX_UNROLL, is_tree};
+use crate::hls::layout::{DotLayout, Fold, Geometry, MAX_PARTITION, MAX_UNROLL, is_tree};
 use crate::hls::network::{Network, Place};
 
 /// What a user asks of a layer; `None`: decided here.
@@ -83,14 +83,14 @@ pub fn schedule(
         }
     }
     let mut layers = Vec::with_capacity(program.nodes.len());
-    for node in &program.nodes {
+    for (id, node) in program.iter() {
         let own = options.layers.get(&node.name).copied().unwrap_or_default();
         // A layer's own strategy also overrules the reuse meant for all.
         let asked = LayerOptions {
             strategy: own.strategy.or(if own.reuse.is_some() { None } else { options.strategy }),
             reuse: own.reuse.or(if own.strategy.is_some() { None } else { options.reuse }),
         };
-        match layer(program, node, asked, &mut notes) {
+        match layer(program, id, asked, &mut notes) {
             Ok(l) => layers.push(l),
             Err(message) => {
                 errors.push(ScheduleError::Layer { node: node.name.clone(), message });
@@ -109,6 +109,10 @@ pub fn schedule(
     };
     if io == Io::Stream {
         wide_beats(program, &mut notes);
+    } else if !one_pipeline(program, &layers) {
+        let message = "io parallel beyond one pipeline: the kernel computes a row layer after layer, and rows do not \
+                       overlap; io stream overlaps both";
+        notes.push(Note { node: None, message: message.to_owned() });
     }
     Ok((Schedule { io, layers, fifos }, notes))
 }
@@ -116,10 +120,11 @@ pub fn schedule(
 /// Strategy and reuse of one node.
 fn layer(
     program: &Program,
-    node: &Node,
+    id: ValueId,
     asked: LayerOptions,
     notes: &mut Vec<Note>,
 ) -> Result<LayerSchedule, String> {
+    let node = program.node(id);
     let latency = LayerSchedule { strategy: Strategy::Latency, reuse: 1 };
     let Op::Dot(d) = &node.op else { return Ok(latency) };
     let from = program.node(node.inputs[0]);
@@ -137,9 +142,11 @@ fn layer(
     let g = Geometry::new(&d.window, &from.shape, &node.shape);
     let at_once =
         DotLayout::new(terms, outputs, 1).is_some_and(|l| l.fits()) && g.taps() * g.channels <= MAX_PARTITION;
+    let fold = Fold::of(program, id);
+    let folds = |l: &DotLayout| fold.is_none_or(|fold| fold.steps(l).is_some());
     let fitting: Vec<usize> = DotLayout::legal(terms, outputs)
         .into_iter()
-        .filter(|r| DotLayout::new(terms, outputs, *r).is_some_and(|l| l.fits()))
+        .filter(|r| DotLayout::new(terms, outputs, *r).is_some_and(|l| l.fits() && folds(&l)))
         .collect();
     let Some(smallest) = fitting.iter().copied().find(|r| *r > 1).or(fitting.first().copied()) else {
         return Err(format!(

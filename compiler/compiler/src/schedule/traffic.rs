@@ -2,7 +2,7 @@
 
 use hs_hw::{Op, Program, ValueId};
 
-use crate::hls::layout::Geometry;
+use crate::hls::layout::{Fold, Geometry};
 use crate::hls::network::{Arg, Network, Process, Role};
 
 /// Channels of a process that a step touches, by position among its reads or writes.
@@ -52,6 +52,13 @@ impl Traffic {
         let from = || program.node(node.inputs[0]);
         match &node.op {
             Op::Dot(d) => {
+                // The reshaped value has a channel of its own unless the layer takes its pixels.
+                let flat = node.inputs[0];
+                if let Some(fold) = Fold::of(program, id)
+                    && net.carrier[flat.index()] != flat
+                {
+                    return Self::Widen { ratio: fold.pixels, writes: 1 };
+                }
                 let g = Geometry::new(&d.window, &from().shape, &node.shape);
                 if g.is_pointwise() { beats(id) } else { Self::Window(g) }
             }
