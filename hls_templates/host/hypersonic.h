@@ -5,7 +5,8 @@
  *         fprintf(stderr, "%s\n", hypersonic_error());
  *
  * Functions that return hypersonic_status leave a message for hypersonic_error() when it is not HYPERSONIC_OK. A null
- * pointer is an error, never a crash. A model may be used by several threads at a time; close it when none does. */
+ * pointer is an error, never a crash, except to no values at all. Outputs must not overlap with anything. A model may be
+ * used by several threads at a time; close it when none does. */
 #ifndef HYPERSONIC_H
 #define HYPERSONIC_H
 

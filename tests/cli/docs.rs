@@ -54,3 +54,9 @@ fn runs(document: &str) -> usize {
 fn coming_from_hls4ml() {
     assert!(runs("docs/hls4ml.md") > 10);
 }
+
+#[cfg(unix)]
+#[test]
+fn hosts() {
+    assert_eq!(runs("docs/host.md"), 2);
+}

@@ -62,11 +62,11 @@ fn metadata(kernel: &str, pointers: &[String]) -> String {
         offset += 12;
     }
     let id = pointers.len();
-    let _ = write!(
+    let _ = writeln!(
         xml,
         "<arg name=\"rows\" addressQualifier=\"0\" id=\"{id}\" port=\"S_AXI_CONTROL\" size=\"0x4\" offset=\"{offset:#x}\" \
          hostOffset=\"0x0\" hostSize=\"0x4\" type=\"uint\"/><instance name=\"{kernel}_1\"><addrRemap base=\"0x1800000\" \
-         range=\"0x10000\" port=\"S_AXI_CONTROL\"/></instance></kernel></core></device></platform></project>\n"
+         range=\"0x10000\" port=\"S_AXI_CONTROL\"/></instance></kernel></core></device></platform></project>"
     );
     xml
 }
