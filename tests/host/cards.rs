@@ -6,11 +6,26 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{bindings, capi, tools, write, xclbin::xclbin};
+use hs_compiler::{
+    hls::{EmittedFile, KERNEL_WEIGHTS},
+    host,
+};
 
-/// A compiled driver in a folder with an xclbin and something that looks like XRT.
-fn driver(dir: &Path) -> PathBuf {
-    write(&bindings("swap", &capi::swap()), dir);
+use crate::{capi, project, tools, write, xclbin::xclbin};
+
+/// A compiled driver in a folder with an xclbin and something that looks like XRT, for a kernel that reads so many bytes
+/// of weights.
+fn driver(dir: &Path, weights: usize) -> PathBuf {
+    let program = capi::swap();
+    let mut project = project("swap", &program);
+    if weights > 0 {
+        let bytes: Vec<u8> = (0..weights).map(|i| (7 * i) as u8).collect();
+        let file = EmittedFile { path: KERNEL_WEIGHTS.to_owned(), bytes };
+        write(std::slice::from_ref(&file), &dir.join("hls"));
+        project.kernel.weights = Some("weights".to_owned());
+        project.files.push(file);
+    }
+    write(&host::emit(&program, &project, "hls"), dir);
     let drivers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host/drivers");
     let program = dir.join("driver");
     let mut gxx = tools::gxx();
@@ -35,7 +50,7 @@ fn rows_are_split_and_put_together() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let driver = driver(dir.path());
+    let driver = driver(dir.path(), 0);
     for (rows, launch, launches) in [
         (0, 4096, vec![0]),
         (1, 4096, vec![1]),
@@ -62,7 +77,7 @@ fn faults_of_a_card_are_told() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let driver = driver(dir.path());
+    let driver = driver(dir.path(), 0);
     let hangs = "the kernel did not finish 5 rows within 50 ms";
     for (fault, first, second) in [
         ("silent", "there is no trailer behind the rows", "there is no trailer behind the rows"),
@@ -88,4 +103,21 @@ fn faults_of_a_card_are_told() {
         let said = String::from_utf8(out.stdout).unwrap();
         assert!(out.status.code() == Some(1) && said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn weights_are_uploaded() {
+    if !tools::cxx("the class Card") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let driver = driver(dir.path(), 1000);
+    let out = call(&driver, ["9", "4", "0"], "");
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success() && said.starts_with("launch 4\nlaunch 4\nlaunch 1\nok\n"), "{said}");
+
+    fs::write(dir.path().join("hls").join(KERNEL_WEIGHTS), "short").unwrap();
+    let out = call(&driver, ["9", "4", "0"], "");
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.code() == Some(1) && said.contains("have 5 bytes, expected 1000"), "{said}");
 }

@@ -88,14 +88,14 @@ struct kernel {
     int group_id(int argument) const { return 10 + argument; }
 };
 
-/// Of argument 0 to argument 1, argument 2 rows of 12 bytes.
+/// Of argument 0 to argument 1, argument 2 rows of 12 bytes; argument 3, where it is set, are weights 0, 7, 14, ...
 struct run {
-    bo in, out;
+    bo in, out, weights;
     std::uint32_t rows = 0;
     int polls = 0;
     run() = default;
     explicit run(const kernel &) {}
-    void set_arg(int index, const bo &buffer) { (index == 0 ? in : out) = buffer; }
+    void set_arg(int index, const bo &buffer) { (index == 0 ? in : index == 1 ? out : weights) = buffer; }
     void set_arg(int index, std::uint32_t value) {
         if (index != 2)
             throw std::runtime_error("argument 2 is rows");
@@ -107,6 +107,9 @@ struct run {
         static int launches = 0;
         if (fault("silent") || (fault("second") && ++launches > 1))
             return;
+        for (std::size_t i = 0; weights.m && i < weights.m->card.size(); i++)
+            if (weights.m->card[i] != static_cast<std::uint8_t>(7 * i))
+                throw std::runtime_error("the weights are not on the card");
         const std::size_t end = (rows * 12 + 63) / 64 * 64;
         in.check(end, 0);
         out.check(end + 64, 0);
