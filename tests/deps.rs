@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-emulator", DEVICE),
     ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
+    ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),
     ("hs-serve", &["hs-model-config", "hs-runtime"]),

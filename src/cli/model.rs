@@ -9,11 +9,11 @@ use hs_compiler::{
     diagnostic::Diagnostic,
     driver::{self, CompileOptions, Compiled, Stage},
     hls::{self, KERNEL_ROWS, KERNEL_WEIGHTS, Project},
-    lower, onnx,
+    host, lower, onnx,
     platform::Target,
 };
 use hs_hw::{Program, Schedule};
-use hs_package::{Arithmetic, HLS, Kernel, KernelWeights, Overwrite, Package, PackageWriter, REPORT};
+use hs_package::{Arithmetic, HLS, HOST, Kernel, KernelWeights, Overwrite, Package, PackageWriter, REPORT};
 use hs_runtime::Tensor;
 
 use super::{Context, estimate::Figures, exit::Failure, options::CompileArgs, tensors};
@@ -125,6 +125,9 @@ impl Model {
         let mut writer = PackageWriter::new(&self.program, &self.schedule, arithmetic)?.source(&source);
         let project = self.hls_project()?;
         writer = writer.kernel(kernel(&project, &self.target));
+        for file in host::emit(&self.program, &project, HLS) {
+            writer = writer.file(&format!("{HOST}/{}", file.path), file.bytes);
+        }
         for file in project.files {
             writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
         }

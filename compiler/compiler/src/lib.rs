@@ -9,6 +9,7 @@ pub mod driver;
 pub mod estimate;
 pub mod evidence;
 pub mod hls;
+pub mod host;
 pub mod lint;
 pub mod lower;
 pub mod onnx;

@@ -5,6 +5,7 @@
 //! DIR/program.hw      the Program as text
 //! DIR/weights.bin     its larger constants, which the text refers to
 //! DIR/hls/…           the HLS project
+//! DIR/host/…          host bindings
 //! DIR/report/…        what a person reads
 //! DIR/evidence.json   what the vendor's tools said, once they ran: [`Evidence`]
 //! DIR/build/…         where they ran
@@ -27,7 +28,7 @@ pub use error::PackageError;
 pub use evidence::{
     Cycles, EVIDENCE_VERSION, Evidence, Figures, Module, Resources, Step, StepEvidence, Tool,
 };
-pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port};
+pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port, card_library};
 pub use open::Package;
 pub use write::{Overwrite, PackageWriter};
 
@@ -35,6 +36,8 @@ pub use write::{Overwrite, PackageWriter};
 pub const FORMAT_VERSION: u32 = 2;
 /// Folder of the HLS project.
 pub const HLS: &str = "hls";
+/// Folder of the host bindings.
+pub const HOST: &str = "host";
 /// Folder of the report.
 pub const REPORT: &str = "report";
 /// Folder that the vendor's tools run in; no file of the manifest lies there.

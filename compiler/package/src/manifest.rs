@@ -72,6 +72,11 @@ pub struct Kernel {
     pub compute_units: u32,
 }
 
+/// Name of the shared library that `make` builds in [`HOST`](crate::HOST): the card side of a model's host bindings.
+pub fn card_library(kernel: &str) -> String {
+    format!("lib{}_card.so", kernel.strip_suffix("_kernel").unwrap_or(kernel))
+}
+
 /// Weights that a kernel reads from memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
