@@ -63,7 +63,7 @@ Exit codes:
   1  results differ, or the accuracy asked for is not reached
   2  wrong use of the command line
   3  a model or data file is refused
-  4  something is missing on this machine (a compiler, headers, a library), or a server does not answer
+  4  something is missing on this machine (a compiler, headers, a library, Vitis), or a server does not answer
   5  internal error";
 
 /// Why a verb stopped: how it ends, and one or more messages.
@@ -76,6 +76,11 @@ pub(crate) struct Failure {
 impl Failure {
     fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, diagnostics: Diagnostic::error(message.to_string()).into() }
+    }
+
+    /// What `diagnostic` says, ending the run as `exit`.
+    pub(crate) fn of(exit: Exit, diagnostic: Diagnostic) -> Self {
+        Self { exit, diagnostics: diagnostic.into() }
     }
 
     /// The command line asks for something that does not go together.

@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 use hs_emulator::NodePlan;
+use hs_package::{Cycles, Evidence, Package, StepEvidence};
 use hs_hw::{Act, Io, LayerSchedule, Node, Op, Strategy};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::{
     table::{count, pairs, table},
 };
 
-/// Show layers, shapes, types, work and plan of a model
+/// Show layers, shapes, types, work and plan of a model, and what it takes of an FPGA
 #[derive(Debug, ClapArgs)]
 #[command(after_long_help = "\
 Examples:
@@ -41,26 +42,66 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         .collect();
     let parameters: u64 = layers.iter().map(|l| l.parameters).sum();
 
+    let target = &model.target;
     let head = pairs(&[
         ("model", model.name.clone()),
         ("fingerprint", program.fingerprint().to_string()),
         ("io", io_name(model.schedule.io).to_owned()),
+        ("platform", target.platform.clone().unwrap_or_else(|| format!("none, part {}", target.part))),
         ("parameters", count(parameters)),
         ("MACs a row", count(plan.macs)),
         ("emulator", format!("{} threads, {}, blocks of {} rows", plan.threads, format!("{:?}", plan.isa).to_lowercase(), plan.block)),
     ]);
     let rows: Vec<_> = layers.iter().map(Layer::cells).collect();
     let heading = ["layer", "op", "shape", "type", "parameters", "MACs", "layout", "emulator"];
-    let text = format!("{head}\n\n{}", table(&heading, &rows));
+    let (estimate, figures) = match model.figures(model.target.clock_mhz) {
+        Ok(figures) => (figures.text(), figures.json()),
+        Err(why) => (format!("no estimate: {why}"), Value::Null),
+    };
+    let evidence = match &model.package {
+        Some(dir) => Package::open(dir)?.evidence()?,
+        None => None,
+    };
+    let mut text = format!("{head}\n\n{}\n\n{estimate}", table(&heading, &rows));
+    if let Some(evidence) = &evidence {
+        text = format!("{text}\n\n{}", reported(evidence));
+    }
     let json = json!({
         "model": model.name,
         "fingerprint": program.fingerprint().to_string(),
         "io": model.schedule.io,
+        "platform": target.platform,
+        "part": target.part,
         "parameters": parameters,
         "macs": plan.macs,
         "layers": layers.iter().map(Layer::json).collect::<Vec<_>>(),
+        "estimate": figures,
+        "evidence": evidence,
     });
     Ok(Report::new(text, json).warnings(model.warnings))
+}
+
+/// What the vendor's tools said, a line a step.
+fn reported(evidence: &Evidence) -> String {
+    let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), count);
+    let row = |step: &StepEvidence| {
+        let r = &step.figures.resources;
+        let tools = step.tools.iter().map(|t| format!("{} {}", t.name, t.version)).collect::<Vec<_>>();
+        let cycles = |c: Option<Cycles>| c.map_or_else(|| "-".to_owned(), |c| format!("{}-{}", c.min, c.max));
+        let mut cells = vec![step.step.name().to_owned()];
+        cells.extend([r.lut, r.ff, r.dsp, r.bram18, r.uram].map(number));
+        cells.push(cycles(step.figures.latency_cycles));
+        cells.push(step.figures.kernel_clock_mhz.map_or_else(|| "-".to_owned(), |mhz| mhz.to_string()));
+        cells.push(step.date.escape_debug().to_string());
+        cells.push(tools.join(", ").escape_debug().to_string());
+        cells
+    };
+    let rows: Vec<Vec<String>> = evidence.steps.iter().map(row).collect();
+    let heading = ["reported", "LUT", "FF", "DSP", "BRAM18", "URAM", "cycles", "MHz", "date", "tools"];
+    format!(
+        "evidence.json, what the vendor's tools reported (csynth: of one compute unit; hw_emu, hw: of all):\n{}",
+        table(&heading, &rows)
+    )
 }
 
 fn io_name(io: Io) -> &'static str {

@@ -4,15 +4,18 @@
 //! writes to standard output, once, at the end: text for a person, or one JSON object with `--json`.
 
 mod backends;
+mod estimate;
 mod exit;
 mod model;
 mod options;
 mod remote;
 mod simulation;
 mod table;
+mod target;
 mod tensors;
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -69,6 +72,7 @@ verbs! {
     Inspect inspect;
     Profile profile;
     Golden golden;
+    Build build;
     Serve serve;
     Infer infer;
     Bench bench;
@@ -98,7 +102,7 @@ struct Step(ProgressBar);
 
 impl Step {
     /// What is being done now.
-    fn say(&self, what: &'static str) {
+    fn say(&self, what: impl Into<Cow<'static, str>>) {
         self.0.set_message(what);
     }
 }

@@ -13,10 +13,10 @@ use hs_compiler::{
     platform::Target,
 };
 use hs_hw::{Program, Schedule};
-use hs_package::{Arithmetic, HLS, HOST, Kernel, KernelWeights, Overwrite, Package, PackageWriter};
+use hs_package::{Arithmetic, HLS, HOST, Kernel, KernelWeights, Overwrite, Package, PackageWriter, REPORT};
 use hs_runtime::Tensor;
 
-use super::{Context, exit::Failure, options::CompileArgs, tensors};
+use super::{Context, estimate::Figures, exit::Failure, options::CompileArgs, tensors};
 
 /// A compiled model.
 pub(crate) struct Model {
@@ -32,6 +32,8 @@ pub(crate) struct Model {
     pub(crate) compiled: Option<Compiled>,
     /// The package it was read from.
     pub(crate) package: Option<PathBuf>,
+    /// What its HLS project is built for; of a package without the link.
+    pub(crate) target: Target,
     /// To be told to the user.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -86,6 +88,7 @@ impl Model {
             warnings: compiled.warnings.clone(),
             compiled: Some(compiled),
             package: None,
+            target: Target::default(),
         })
     }
 
@@ -93,6 +96,10 @@ impl Model {
     fn read(dir: &Path, context: &Context) -> Result<Self, Failure> {
         let _step = context.step("reading the package");
         let package = Package::open(dir)?;
+        let target = package.manifest().kernel.as_ref().map_or_else(Target::default, |k| Target {
+            platform: k.platform.clone(),
+            ..Target::part(&k.part, k.clock_mhz)
+        });
         Ok(Self {
             name: package.manifest().model.clone(),
             program: Arc::new(package.program().clone()),
@@ -100,6 +107,7 @@ impl Model {
             onnx: None,
             compiled: None,
             package: Some(dir.to_owned()),
+            target,
             warnings: Vec::new(),
         })
     }
@@ -116,22 +124,32 @@ impl Model {
         };
         let mut writer = PackageWriter::new(&self.program, &self.schedule, arithmetic)?.source(&source);
         let project = self.hls_project()?;
-        writer = writer.kernel(kernel(&project, &Target::default()));
+        writer = writer.kernel(kernel(&project, &self.target));
         for file in host::emit(&self.program, &project, HLS) {
             writer = writer.file(&format!("{HOST}/{}", file.path), file.bytes);
         }
         for file in project.files {
             writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
         }
+        if let Ok(figures) = self.figures(self.target.clock_mhz) {
+            let json = serde_json::to_string_pretty(&figures.json()).map_err(Failure::internal)?;
+            writer = writer.file(&format!("{REPORT}/estimate.json"), json + "\n");
+            writer = writer.file(&format!("{REPORT}/estimate.txt"), figures.text() + "\n");
+        }
         writer.finish(out, if replace { Overwrite::Package } else { Overwrite::Never })?;
         self.package = Some(out.to_owned());
         Ok(())
     }
 
+    /// What its kernel takes of an FPGA; `Err` says why none can be built.
+    pub(crate) fn figures(&self, clock_mhz: u32) -> Result<Figures, String> {
+        Figures::of(&self.program, &self.schedule, clock_mhz)
+    }
+
     /// The HLS project of a model that was just compiled.
     pub(crate) fn hls_project(&self) -> Result<Project, Failure> {
         match &self.compiled {
-            Some(compiled) => Ok(driver::hls_project(compiled, &self.name, &Target::default())?),
+            Some(compiled) => Ok(driver::hls_project(compiled, &self.name, &self.target)?),
             None => Err(Failure::internal("no compiled model to make a project of")),
         }
     }
@@ -159,7 +177,7 @@ fn kernel(project: &Project, target: &Target) -> Kernel {
         part: target.part.clone(),
         platform: target.platform.clone(),
         clock_mhz: target.clock_mhz,
-        compute_units: 1,
+        compute_units: target.compute_units(),
     }
 }
 

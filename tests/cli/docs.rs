@@ -60,3 +60,9 @@ fn coming_from_hls4ml() {
 fn hosts() {
     assert_eq!(runs("docs/host.md"), 2);
 }
+
+#[cfg(unix)]
+#[test]
+fn from_a_model_to_a_bitstream() {
+    assert!(runs("docs/fpga.md") > 2);
+}

@@ -1,10 +1,12 @@
 //! The command line as its users meet it: the binary, on models by real exporters.
 
 mod bad_input;
+mod build;
 mod ci;
 mod docs;
 mod golden;
 mod hostile;
+mod platforms;
 mod profile;
 mod served;
 mod silent;

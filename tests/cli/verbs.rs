@@ -10,9 +10,10 @@ fn help_has_examples_and_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let help = run!(dir.path(), "--help").ok().stdout;
     assert!(help.contains("Exit codes:") && help.contains("emulate"), "{help}");
-    for verb in
-        ["compile", "emulate", "csim", "check", "inspect", "profile", "golden", "config", "infer", "bench"]
-    {
+    for verb in [
+        "compile", "emulate", "csim", "check", "inspect", "profile", "golden", "build", "config", "infer",
+        "bench",
+    ] {
         let help = run!(dir.path(), verb, "--help").ok().stdout;
         assert!(help.contains(&format!("Examples:\n  hypersonic {verb} ")), "{help}");
         assert!(help.contains("--json"), "{help}");

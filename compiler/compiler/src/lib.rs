@@ -6,6 +6,8 @@
 pub mod config;
 pub mod diagnostic;
 pub mod driver;
+pub mod estimate;
+pub mod evidence;
 pub mod hls;
 pub mod host;
 pub mod lint;

@@ -108,6 +108,14 @@ pub enum PackageError {
         /// Why not.
         why: &'static str,
     },
+    /// The record of what was built cannot be used.
+    #[error("'{}' cannot be used: {message}; remove it and build again", path.display())]
+    Evidence {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// The output is there already.
     #[error("'{}' exists; {advice}", path.display())]
     Exists {

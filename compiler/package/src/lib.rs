@@ -7,6 +7,8 @@
 //! DIR/hls/…           the HLS project
 //! DIR/host/…          host bindings
 //! DIR/report/…        what a person reads
+//! DIR/evidence.json   what the vendor's tools said, once they ran: [`Evidence`]
+//! DIR/build/…         where they ran
 //! ```
 //!
 //! This crate is the format's only reader and writer. [`PackageWriter`] makes a package appear whole or not at
@@ -14,6 +16,7 @@
 //! recomputed, and what the manifest says of the interface compared with it.
 
 mod error;
+mod evidence;
 mod manifest;
 mod open;
 mod path;
@@ -22,6 +25,9 @@ mod tests;
 mod write;
 
 pub use error::PackageError;
+pub use evidence::{
+    Cycles, EVIDENCE_VERSION, Evidence, Figures, Module, Resources, Step, StepEvidence, Tool,
+};
 pub use manifest::{Arithmetic, FileEntry, Kernel, KernelWeights, Manifest, Port, card_library};
 pub use open::Package;
 pub use write::{Overwrite, PackageWriter};
@@ -34,6 +40,8 @@ pub const HLS: &str = "hls";
 pub const HOST: &str = "host";
 /// Folder of the report.
 pub const REPORT: &str = "report";
+/// Folder that the vendor's tools run in; no file of the manifest lies there.
+pub const BUILD: &str = "build";
 
 const FORMAT: &str = "hypersonic-package";
 const MANIFEST: &str = "manifest.json";

@@ -108,7 +108,7 @@ impl Package {
 }
 
 /// The bytes of a regular file of at most `most` bytes.
-fn read_file(at: &Path, most: u64) -> Result<Vec<u8>, PackageError> {
+pub(crate) fn read_file(at: &Path, most: u64) -> Result<Vec<u8>, PackageError> {
     let meta = fs::symlink_metadata(at).map_err(io("read", at))?;
     let changed = |why: String| Err(PackageError::Changed { path: at.to_owned(), why });
     if !meta.is_file() {

@@ -1,6 +1,6 @@
 //! Names of files inside a package.
 
-use crate::{MANIFEST, PROGRAM, PackageError, WEIGHTS};
+use crate::{BUILD, MANIFEST, PROGRAM, PackageError, WEIGHTS, evidence::EVIDENCE};
 
 /// Longest name, in bytes.
 const LONGEST: usize = 1024;
@@ -23,7 +23,10 @@ pub(crate) fn check(path: &str) -> Result<(), PackageError> {
             return bad("a part of its name is too long");
         }
     }
-    if [MANIFEST, PROGRAM, WEIGHTS].iter().any(|own| path.eq_ignore_ascii_case(own)) {
+    if path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(BUILD)) {
+        return bad("that folder is for what is built from the package");
+    }
+    if [MANIFEST, PROGRAM, WEIGHTS, EVIDENCE].iter().any(|own| path.eq_ignore_ascii_case(own)) {
         return bad("the format writes that file itself");
     }
     Ok(())

@@ -270,6 +270,10 @@ fn paths_stay_inside() {
         "manifest.json",
         "Program.hw",
         "weights.bin",
+        "evidence.json",
+        "Evidence.JSON",
+        "build/log",
+        "BUILD",
         "hls/src/top.cpp",
         "HLS/src/TOP.cpp",
         "hls",
@@ -332,4 +336,79 @@ fn bad_programs_and_schedules_are_not_written() {
     bad.nodes[0].shape = vec![0];
     let error = PackageWriter::new(&bad, &good, Arithmetic::Native).unwrap_err();
     assert!(matches!(error, PackageError::Invalid(_)), "{error}");
+}
+
+fn step(step: Step, lut: u64) -> StepEvidence {
+    StepEvidence {
+        step,
+        date: "2026-01-02T03:04:05Z".to_owned(),
+        tools: vec![Tool { name: "vitis_hls".to_owned(), version: "2023.2".to_owned() }],
+        part: "xcu55c-fsvh2892-2L-e".to_owned(),
+        platform: None,
+        figures: Figures {
+            latency_cycles: Some(Cycles { min: 10, max: 20 }),
+            estimated_clock_ns: Some(2.5),
+            resources: Resources { lut: Some(lut), ..Resources::default() },
+            ..Figures::default()
+        },
+        missing: vec!["the latency of a row".to_owned()],
+        reports: Vec::new(),
+    }
+}
+
+#[test]
+fn evidence_is_read_as_it_was_written() {
+    let (_tmp, out) = package();
+    let package = Package::open(&out).unwrap();
+    assert_eq!(package.evidence().unwrap(), None);
+    let mut evidence = Evidence::of(&package);
+    evidence.record(step(Step::Hw, 3));
+    evidence.record(step(Step::Csynth, 1));
+    evidence.record(step(Step::Csynth, 2));
+    package.write_evidence(&evidence).unwrap();
+    let found = package.evidence().unwrap().unwrap();
+    assert_eq!(found, evidence);
+    assert_eq!(found.steps.iter().map(|s| s.step).collect::<Vec<_>>(), [Step::Csynth, Step::Hw]);
+    assert_eq!(found.step(Step::Csynth).unwrap().figures.resources.lut, Some(2));
+    assert_eq!(found.step(Step::Cosim), None);
+    let names: Vec<_> = tree(&out).into_keys().filter(|p| p.to_string_lossy().contains("evidence")).collect();
+    assert_eq!(names, [PathBuf::from("evidence.json")]);
+    // The package is still one, and all its files are still what they were.
+    Package::open(&out).unwrap().check_files().unwrap();
+}
+
+#[test]
+fn evidence_of_another_package_is_refused() {
+    let (_tmp, out) = package();
+    let package = Package::open(&out).unwrap();
+    package.write_evidence(&Evidence::of(&package)).unwrap();
+    let refused = |package: &Package| package.evidence().unwrap_err().to_string();
+
+    let other = random_program(1, &Config::default());
+    let there = out.with_file_name("other");
+    writer(&other).finish(&there, Overwrite::Never).unwrap();
+    let another = Package::open(&there).unwrap();
+    assert!(another.write_evidence(&Evidence::of(&package)).unwrap_err().to_string().contains("fingerprint"));
+    assert_eq!(another.evidence().unwrap(), None);
+    fs::copy(out.join("evidence.json"), there.join("evidence.json")).unwrap();
+    assert!(refused(&another).contains("fingerprint"), "{}", refused(&another));
+
+    // The same bits, laid out differently.
+    let relaid = out.with_file_name("relaid");
+    writer(&program()).file("hls/options.tcl", "set part x\n").finish(&relaid, Overwrite::Never).unwrap();
+    fs::copy(out.join("evidence.json"), relaid.join("evidence.json")).unwrap();
+    let relaid = Package::open(&relaid).unwrap();
+    assert_eq!(relaid.manifest().fingerprint, package.manifest().fingerprint);
+    assert!(refused(&relaid).contains("another HLS project"), "{}", refused(&relaid));
+
+    let at = out.join("evidence.json");
+    edit(at.clone(), |t| t.replace("\"format_version\": 1", "\"format_version\": 2, \"colour\": 3"));
+    assert!(refused(&package).contains("version 2"), "{}", refused(&package));
+    edit(at.clone(), |t| t.replace("hypersonic-evidence", "gossip"));
+    assert!(refused(&package).contains("'gossip'"), "{}", refused(&package));
+    fs::write(&at, "{").unwrap();
+    assert!(refused(&package).contains("remove it and build again"), "{}", refused(&package));
+    fs::remove_file(&at).unwrap();
+    fs::create_dir(&at).unwrap();
+    assert!(refused(&package).contains("not a plain file"), "{}", refused(&package));
 }

@@ -170,7 +170,7 @@ fn write(args: &WriteArgs, context: &Context) -> Result<Report, Failure> {
 }
 
 /// Random codes in ONNX order, one tensor a model input.
-fn random(program: &Program, seed: u64, rows: usize) -> Result<Vec<Tensor>, Failure> {
+pub(super) fn random(program: &Program, seed: u64, rows: usize) -> Result<Vec<Tensor>, Failure> {
     let all = random_inputs(program, seed, rows);
     let mut tensors = Vec::new();
     for (index, id) in program.inputs().into_iter().enumerate() {
@@ -265,15 +265,15 @@ fn report(args: &VerifyArgs, golden: &Golden, checks: &[Check], about: Value) ->
 }
 
 /// One execution against the vectors.
-struct Check {
+pub(super) struct Check {
     by: &'static str,
     values: usize,
-    mismatches: usize,
+    pub(super) mismatches: usize,
     first: Option<String>,
 }
 
 impl Check {
-    fn between(by: &'static str, infos: &[TensorInfo], golden: &[Tensor], found: &[Tensor]) -> Self {
+    pub(super) fn between(by: &'static str, infos: &[TensorInfo], golden: &[Tensor], found: &[Tensor]) -> Self {
         let names: Vec<&str> = infos.iter().map(|i| i.name.as_str()).collect();
         Self::new(by, &names, golden, found)
     }
@@ -308,7 +308,7 @@ impl Check {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let values = count(self.values as u64);
         match (self.mismatches, &self.first) {
             (0, _) => format!("{values} codes, all equal"),

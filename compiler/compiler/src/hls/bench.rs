@@ -81,7 +81,7 @@ pub(crate) fn bench(design: &Design<'_>, rows: usize) -> String {
         .chain(names.outputs.iter().zip(design.program.outputs()))
         .map(|(name, id)| port(name, id))
         .collect();
-    let _ = write!(s, "static const hypersonic_bench::port ports_{top}[] = {{\n{ports}}};\n");
+    let _ = writeln!(s, "static const hypersonic_bench::port ports_{top}[] = {{\n{ports}}};");
     let mut args: Vec<String> =
         (0..names.inputs.len() + names.outputs.len()).map(|k| format!("memory[{k}]")).collect();
     args.push("rows".to_owned());
@@ -97,10 +97,10 @@ pub(crate) fn bench(design: &Design<'_>, rows: usize) -> String {
     );
     let beats: usize = words::loaded(design).iter().map(|(_, layout, _)| layout.beats()).sum();
     let (i, o) = (names.inputs.len(), names.outputs.len());
-    let _ = write!(
+    let _ = writeln!(
         s,
         "static const hypersonic_bench::model model_{top} = {{\"{top}\", \"{}\", {i}, {o}, ports_{top}, {beats}, {rows}, \
-         &run_{top}}};\n",
+         &run_{top}}};",
         design.program.fingerprint()
     );
     s

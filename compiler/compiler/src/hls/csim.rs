@@ -181,6 +181,7 @@ impl Bench {
             "-DNDEBUG",
             "-w",
             "-I.",
+            "-Itb",
             "-Itb/sim",
             "-Ifirmware",
             "-isystem",

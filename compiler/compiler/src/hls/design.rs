@@ -13,7 +13,7 @@ use super::layout::{
     DotLayout, Fold, Geometry, MAX_CONST_ARRAY, MAX_CONST_TOTAL, MAX_PARTITION, MAX_UNROLL, dot_geometry,
     is_tree, strided,
 };
-use super::names::Namer;
+use super::names;
 use super::network::{Channel, Network, Role};
 
 /// A constant array of the project.
@@ -71,9 +71,7 @@ impl<'a> Design<'a> {
                 program.nodes.len()
             ))]);
         }
-        let mut namer = Namer::default();
-        let top = namer.top(name);
-        let ids = program.nodes.iter().map(|n| namer.sanitise(&n.name)).collect();
+        let (top, ids) = names::project(program, name);
         let network = Network::new(program, schedule.io);
         let mut design = Self { program, schedule, network, top, ids, arrays: BTreeMap::new() };
         let mut errors = Vec::new();

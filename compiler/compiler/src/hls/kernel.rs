@@ -11,13 +11,13 @@ use super::words::{self, WordLayout};
 use super::{KERNEL_ROWS, Kernel, top};
 
 /// Beats of a FIFO beside a memory port.
-const PORT_DEPTH: usize = 64;
+pub(crate) const PORT_DEPTH: usize = 64;
 /// Words of a FIFO of a row's pieces.
-const WORD_DEPTH: usize = 2;
+pub(crate) const WORD_DEPTH: usize = 2;
 /// Beats of a burst: 4 KiB, which no burst may cross.
-const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 /// Bursts under way at once.
-const OUTSTANDING: usize = 16;
+pub(crate) const OUTSTANDING: usize = 16;
 
 /// Names of the kernel and its arguments.
 pub(crate) fn names(design: &Design<'_>) -> Kernel {
@@ -37,13 +37,13 @@ pub(crate) struct Port {
     pub(crate) id: ValueId,
     pub(crate) rows: RowLayout,
     /// Bytes of a piece.
-    piece: usize,
+    pub(crate) piece: usize,
     /// Pieces of a row: beats of the network.
-    pieces: usize,
+    pub(crate) pieces: usize,
     /// Bytes behind the last piece.
-    pad: usize,
+    pub(crate) pad: usize,
     /// What divides every position.
-    unit: usize,
+    pub(crate) unit: usize,
     /// The value whose beats the network has.
     value: ValueId,
 }
@@ -77,7 +77,7 @@ impl Port {
     }
 
     /// Bytes of a word.
-    fn word(&self) -> usize {
+    pub(crate) fn word(&self) -> usize {
         self.piece.min(BEAT_BYTES)
     }
 
@@ -182,7 +182,7 @@ pub(crate) fn source(design: &Design<'_>, rows: usize) -> String {
              #pragma HLS BIND_STORAGE variable={name} type=ram_1p impl={}\n",
             array.data.len(),
             layout.codes,
-            layout.storage()
+            layout.storage().name()
         );
     }
     for (array, ..) in &loaded {

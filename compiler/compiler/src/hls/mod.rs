@@ -6,21 +6,23 @@
 mod bench;
 mod config;
 pub mod csim;
-mod design;
+pub(crate) mod design;
 mod files;
-mod kernel;
+pub(crate) mod kernel;
 pub mod layout;
+mod link;
 mod many;
-mod moves;
+pub(crate) mod moves;
 pub mod names;
 pub(crate) mod network;
-mod top;
-mod words;
+pub(crate) mod top;
+pub(crate) mod words;
 
 use hs_hw::{Program, Schedule, VerifyError};
 
 use crate::platform::Target;
 
+pub use link::CONNECTIVITY;
 pub use many::{Many, emit_many};
 
 use design::Design;
@@ -86,6 +88,9 @@ pub enum EmitError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The Target is not one of this Program.
+    #[error("the target does not fit the program: {0}")]
+    Target(String),
     /// The emitted text breaks one of the rules that it must keep: a bug of the generator.
     #[error("generator bug: {0}")]
     Lint(crate::lint::Finding),
@@ -113,19 +118,33 @@ pub(crate) const KERNELS: &[(&str, &str)] = kernels![
     "window.h"
 ];
 
-/// Headers for simulation only.
-const SIMULATION: &[(&str, &str)] = &[
-    ("ap_shift_reg.h", include_str!("../../../../hls_templates/sim/ap_shift_reg.h")),
-    ("hls_stream.h", include_str!("../../../../hls_templates/sim/hls_stream.h")),
-    ("hs_bench.h", include_str!("../../../../hls_templates/sim/hs_bench.h")),
+/// Headers of the test bench. What lies in `tb/sim` stands in for the vendor's own and is for g++ alone.
+const BENCH: &[(&str, &str)] = &[
+    ("tb/hs_bench.h", include_str!("../../../../hls_templates/sim/hs_bench.h")),
+    ("tb/sim/ap_shift_reg.h", include_str!("../../../../hls_templates/sim/ap_shift_reg.h")),
+    ("tb/sim/hls_stream.h", include_str!("../../../../hls_templates/sim/hls_stream.h")),
 ];
 
-const PROJECT: &[(&str, &str)] = &[
-    ("Makefile", include_str!("../../../../hls_templates/project/Makefile")),
-    ("README.md", include_str!("../../../../hls_templates/project/README.md")),
-    ("build.tcl", include_str!("../../../../hls_templates/project/build.tcl")),
-    ("hls_config.cfg", include_str!("../../../../hls_templates/project/hls_config.cfg")),
-    ("options.tcl", include_str!("../../../../hls_templates/project/options.tcl")),
+macro_rules! project {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("../../../../hls_templates/project/", $name)))),*]
+    };
+}
+
+/// Scripts and configurations of a project; names, part and clock are put in.
+const PROJECT: &[(&str, &str)] = project![
+    "Makefile",
+    "README.md",
+    "compile.cfg",
+    "cosim.tcl",
+    "csim.tcl",
+    "csynth.tcl",
+    "hls_config.cfg",
+    "link.cfg",
+    "options.tcl",
+    "package.cfg",
+    "project.tcl",
+    "xo.tcl"
 ];
 
 /// The HLS project of a Program, laid out by `schedule`, with top function `name` (made safe for C++).
@@ -157,6 +176,7 @@ pub fn emit(
             .replace("@LAYERS@", &files::layers(&design));
         emitted.push(EmittedFile::text(*path, text));
     }
+    emitted.extend(link::connectivity(&kernel, target).map_err(|e| vec![e])?);
     emitted.sort_by(|a, b| a.path.cmp(&b.path));
     let findings = crate::lint::lint(&emitted);
     if !findings.is_empty() {
@@ -186,6 +206,6 @@ fn firmware(design: &Design<'_>, rows: usize) -> Vec<EmittedFile> {
 fn shared_headers() -> Vec<EmittedFile> {
     let kernels =
         KERNELS.iter().map(|(name, text)| EmittedFile::text(format!("firmware/hypersonic/{name}"), *text));
-    let sim = SIMULATION.iter().map(|(name, text)| EmittedFile::text(format!("tb/sim/{name}"), *text));
-    kernels.chain(sim).collect()
+    let bench = BENCH.iter().map(|(path, text)| EmittedFile::text(*path, *text));
+    kernels.chain(bench).collect()
 }

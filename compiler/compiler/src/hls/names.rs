@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use hs_hw::Program;
+
 /// Longest identifier part made from a name.
 const LONGEST: usize = 40;
 
@@ -225,6 +227,13 @@ impl Namer {
             RESERVED.contains(&lower.as_str()) || lower.starts_with("ap_") || lower.starts_with("hls_");
         if taken { self.sanitise(&format!("model_{plain}")) } else { self.sanitise(name) }
     }
+}
+
+/// Names of a project: that of its top function, and each node's identifier part.
+pub fn project(program: &Program, name: &str) -> (String, Vec<String>) {
+    let mut namer = Namer::default();
+    let top = namer.top(name);
+    (top, program.nodes.iter().map(|n| namer.sanitise(&n.name)).collect())
 }
 
 fn identifier(name: &str) -> String {

@@ -137,7 +137,7 @@ pub(crate) fn fifos(design: &Design<'_>) -> String {
 }
 
 /// Beats between the network and what packs its rows.
-const END_DEPTH: usize = 2;
+pub(crate) const END_DEPTH: usize = 2;
 
 /// Calls of a streamed network's processes.
 pub(crate) fn tasks(design: &Design<'_>) -> Vec<String> {

@@ -21,6 +21,25 @@ pub(crate) struct WordLayout {
     pub(crate) stride: usize,
 }
 
+/// Memory of a loaded array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    Lutram,
+    Bram,
+    Uram,
+}
+
+impl Storage {
+    /// Its name in a BIND_STORAGE directive.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Lutram => "lutram",
+            Self::Bram => "bram",
+            Self::Uram => "uram",
+        }
+    }
+}
+
 impl WordLayout {
     /// Of a dot's weights.
     pub(crate) fn of(design: &Design<'_>, array: &Array) -> Self {
@@ -51,11 +70,11 @@ impl WordLayout {
     }
 
     /// Memory that such an array is put into: by its depth, as its width is that of a word.
-    pub(crate) fn storage(&self) -> &'static str {
+    pub(crate) fn storage(&self) -> Storage {
         match self.words {
-            0..=64 => "lutram",
-            65..=2048 => "bram",
-            _ => "uram",
+            0..=64 => Storage::Lutram,
+            65..=512 => Storage::Bram,
+            _ => Storage::Uram,
         }
     }
 

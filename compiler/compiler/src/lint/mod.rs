@@ -5,6 +5,7 @@
 
 mod kernel;
 mod limits;
+mod link;
 mod network;
 mod project;
 mod source;
@@ -50,5 +51,6 @@ pub fn lint(files: &[EmittedFile]) -> Vec<Finding> {
         kernel::check(source, &mut findings);
     }
     project::check(files, &mut findings);
+    link::check(files, &mut findings);
     findings
 }

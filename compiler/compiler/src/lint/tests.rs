@@ -275,13 +275,44 @@ fn the_kernel_rules_catch_mutations() {
 
 #[test]
 fn the_project_rules_catch_mutations() {
-    let config = "hls_config.cfg";
+    let (config, make) = ("hls_config.cfg", "Makefile");
     let cases = [
+        // Scripts run under both launchers.
+        ("project.tcl", "set_top", "puts $argv\nset_top", "options-in-a-file"),
+        ("project.tcl", "options.tcl]", "settings.tcl]", "options-in-a-file"),
+        ("csynth.tcl", "project.tcl]", "options.tcl]", "options-in-a-file"),
+        ("cosim.tcl", "exit\n", "", "launcher"),
+        (make, "vitis_hls -f", "vivado_hls -f", "launcher"),
+        (make, "vitis-run --mode hls --tcl", "vitis-run", "launcher"),
+        // Options are given, and where the tool reads them.
         (config, "[hls]", "[hls]\npart=x", "part-outside-section"),
-        (config, "clock=", "clk=", "explicit-options"),
-        ("options.tcl", "set clock_period", "set period", "explicit-options"),
-        ("build.tcl", "set_top", "puts $argv\nset_top", "options-in-a-file"),
+        (config, "[hls]", "[hls]\nplatform=x", "part-outside-section"),
+        (config, "\npart=", "\nprat=", "explicit-options"),
+        (config, "flow_target=vitis", "flow_target=vivado", "explicit-options"),
+        (config, "clock_uncertainty=", "uncertainty=", "explicit-options"),
+        (config, "package.output.format=xo", "package.output.format=ip_catalog", "explicit-options"),
+        (config, "package.output.format", "output.format", "explicit-options"),
+        (config, "syn.top=", "top=", "explicit-options"),
+        (config, "syn.file=firmware/", "syn.file=", "named-files"),
+        (config, "tb.file=tb/", "tb.file=", "named-files"),
+        ("options.tcl", "set part", "set device", "explicit-options"),
+        ("options.tcl", "set clock_uncertainty", "set uncertainty", "explicit-options"),
+        ("project.tcl", "set_top $kernel", "set_top $part", "explicit-options"),
+        ("project.tcl", "-flow_target vitis", "-flow_target vivado", "explicit-options"),
+        ("project.tcl", "set_clock_uncertainty", "# set_clock_uncertainty", "explicit-options"),
+        ("xo.tcl", "-format xo", "-format ip_catalog", "explicit-options"),
+        // One clock for all.
+        ("options.tcl", "clock_period 4", "clock_period 3.333", "one-clock"),
+        ("link.cfg", "kernel_frequency=250", "kernel_frequency=300", "one-clock"),
+        ("link.cfg", "kernel_frequency", "frequency", "one-clock"),
+        ("compile.cfg", "clock=250", "clock=200", "one-clock"),
+        (config, "clock=250MHz", "clock=250", "one-clock"),
+        // Software emulation is of the past.
+        (make, "-le 20242", "-le 20251", "sw-emu-until-2024.2"),
+        (make, "hw: $(OUT).hw.xclbin\n", "hw: x\n\tv++ --link -t sw_emu\n", "sw-emu-until-2024.2"),
+        ("link.cfg", "kernel_", "target=sw_emu\nkernel_", "sw-emu-until-2024.2"),
         ("README.md", "# HLS", "# @TOP@", "template"),
+        ("firmware/net_kernel.cpp", "#include", "// @CLOCK_MHZ@\n#include", "template"),
     ];
     for (path, from, to, rule) in cases {
         assert_eq!(broken(Io::Stream, path, from, to), [rule], "{to}");

@@ -3,7 +3,7 @@
 mod fifo;
 #[cfg(test)]
 mod tests;
-mod traffic;
+pub(crate) mod traffic;
 
 use std::collections::BTreeMap;
 
