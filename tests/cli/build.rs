@@ -432,3 +432,35 @@ fn what_cannot_be_built_is_refused() {
         assert!(json["missing"][0].as_str().unwrap().contains("PLATFORM_REPO_PATHS"), "{json}");
     }
 }
+
+#[test]
+fn a_card_stands_for_its_platform() {
+    let bed = Bed::new();
+    bed.vitis();
+    let dir = bed.dir.path();
+    run!(
+        dir,
+        "compile",
+        MLP.onnx(),
+        "-o",
+        "pkg",
+        "--precision",
+        "fixed<12,4>",
+        "--platform",
+        "U55C",
+        "--reuse",
+        "8",
+        "--force"
+    )
+    .ok();
+    for args in [vec![], vec!["--platform", "u55c"], vec!["--platform", PLATFORM]] {
+        let args = [&["--until", "hw", "--skip", "cosim,hw_emu", "--json"], args.as_slice()].concat();
+        let json = bed.build(&args).ok().json();
+        assert_eq!(json["platform"], json!(PLATFORM));
+    }
+    // Built once: all three are the same.
+    let links: Vec<_> = bed.calls().into_iter().filter(|c| c.starts_with("v++")).collect();
+    assert_eq!(links.len(), 1, "{links:?}");
+    assert!(links[0].contains("--config ../hls/connectivity.cfg"), "{links:?}");
+    bed.fails(&["--until", "hw", "--platform", "U50"], 2, &["compiled for the platform", PLATFORM, "U50"]);
+}

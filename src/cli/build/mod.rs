@@ -10,6 +10,7 @@ mod tools;
 use std::{cell::RefCell, fmt::Write as _, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
+use hs_compiler::platform::Platform;
 use hs_package::{BUILD, Figures, HLS, Package, StepEvidence};
 use serde_json::{Value, json};
 
@@ -43,13 +44,13 @@ Examples:
   hypersonic build package/ --until csim
   hypersonic build package/ --until hw --dry-run
   hypersonic build package/ --until cosim
-  hypersonic build package/ --platform xilinx_u55c_gen3x16_xdma_3_202210_1 --until hw --skip cosim,hw_emu")]
+  hypersonic build package/ --platform U55C --until hw --skip cosim,hw_emu")]
 pub(crate) struct Args {
     /// A package that `compile` wrote
     #[arg(value_name = "PACKAGE")]
     package: PathBuf,
-    /// Vitis platform, by name or the path of its .xpfm [default: what the package was compiled for]
-    #[arg(long, value_name = "NAME|XPFM")]
+    /// Card, or Vitis platform by name or the path of its .xpfm [default: what the package was compiled for]
+    #[arg(long, value_name = "CARD|NAME|XPFM")]
     platform: Option<String>,
     /// Last step
     #[arg(long, value_name = "STEP")]
@@ -112,13 +113,25 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
 
 /// The platform to build for.
 fn platform(args: &Args, compiled: Option<&str>) -> Result<Option<String>, Failure> {
-    let given = args.platform.as_deref();
+    let card = args.platform.as_ref().and_then(|name| match Platform::parse(name) {
+        Ok(Platform::Card(card)) => Some(card),
+        Ok(Platform::Part(_)) | Err(_) => None,
+    });
+    let given = match card {
+        // Any platform of the card that was compiled for is meant.
+        Some(card) if compiled.is_some_and(|c| card.platforms.iter().any(|p| p == c)) => compiled,
+        Some(card) if !card.platforms.contains(args.platform.as_ref().unwrap_or(&card.name)) => {
+            card.platforms.first().map(String::as_str)
+        }
+        Some(_) | None => args.platform.as_deref(),
+    };
     if let (Some(given), Some(compiled)) = (given, compiled) {
         // A path may be that of the same platform.
         let name = given.rsplit('/').next().unwrap_or(given).trim_end_matches(".xpfm");
         if name != compiled {
             return Err(Failure::usage(format!(
-                "the package was compiled for the platform {compiled}, not for {given}"
+                "the package was compiled for the platform {compiled}, not for {}",
+                args.platform.as_deref().unwrap_or(given)
             ))
             .help("compile the model again with the other --platform: places and memories of its kernels differ"));
         }
