@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hs_hw::abi::{RowLayout, Trailer};
 use hs_hw::testing::random_inputs;
-use hs_hw::{Op, Program, interp};
+use hs_hw::{Node, Op, Program, interp};
 
 use super::design::Design;
 use super::{EmittedFile, kernel, words};
@@ -18,26 +18,11 @@ const DATA: &str = "tb/data";
 
 /// Rows of data: fewer for large models, none for those too slow to interpret.
 pub(crate) fn data_rows(program: &Program) -> usize {
-    let products: usize = program
-        .nodes
-        .iter()
-        .map(|node| match &node.op {
-            Op::Dot(d) => node.len() * d.terms(program.node(node.inputs[0]).channels()),
-            Op::Input { .. }
-            | Op::Output { .. }
-            | Op::Const(_)
-            | Op::Affine { .. }
-            | Op::Requant(_)
-            | Op::Binary { .. }
-            | Op::Table(_)
-            | Op::Pool(_)
-            | Op::Softmax(_)
-            | Op::Reshape
-            | Op::Permute(_)
-            | Op::Concat { .. }
-            | Op::Pad { .. } => node.len(),
-        })
-        .sum();
+    let of = |node: &Node| {
+        let Op::Dot(d) = &node.op else { return node.len() };
+        node.len() * d.terms(program.node(node.inputs[0]).channels())
+    };
+    let products: usize = program.nodes.iter().map(of).sum();
     (DATA_PRODUCTS / products.max(1)).min(DATA_ROWS)
 }
 

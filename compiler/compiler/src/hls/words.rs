@@ -43,25 +43,11 @@ impl Storage {
 impl WordLayout {
     /// Of a dot's weights.
     pub(crate) fn of(design: &Design<'_>, array: &Array) -> Self {
-        let codes = match &design.program.node(array.node).op {
-            Op::Dot(d) => {
-                let layout = design.dot_layout(array.node, d).expect("checked");
-                if is_tree(&d.accum) { layout.terms } else { layout.multipliers() }
-            }
-            Op::Input { .. }
-            | Op::Output { .. }
-            | Op::Const(_)
-            | Op::Affine { .. }
-            | Op::Requant(_)
-            | Op::Binary { .. }
-            | Op::Table(_)
-            | Op::Pool(_)
-            | Op::Softmax(_)
-            | Op::Reshape
-            | Op::Permute(_)
-            | Op::Concat { .. }
-            | Op::Pad { .. } => 1,
+        let Op::Dot(d) = &design.program.node(array.node).op else {
+            unreachable!("only a dot's weights are loaded");
         };
+        let layout = design.dot_layout(array.node, d).expect("checked");
+        let codes = if is_tree(&d.accum) { layout.terms } else { layout.multipliers() };
         let code_bytes = array.bytes();
         let bytes = codes * code_bytes;
         let stride =

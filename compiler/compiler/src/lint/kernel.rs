@@ -12,6 +12,7 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
             ports(source, name, open, body, findings);
         }
     }
+    trailers(source, findings);
     storage(source, findings);
     gearboxes(source, findings);
     shifts(source, findings);
@@ -102,6 +103,31 @@ fn ports(source: &Source, name: usize, open: usize, body: usize, findings: &mut 
         let is_block = words.get(1).is_some_and(|w| w.starts_with("ap_ctrl"));
         if !known || (is_block && option(words, "port") != Some("return")) {
             broken(*at, "block-control", words.join(" "));
+        }
+    }
+}
+
+/// Each output leaves through `store_rows`, which writes the trailer, with what identifies this kernel.
+fn trailers(source: &Source, findings: &mut Vec<Finding>) {
+    for (name, open, _) in source.functions() {
+        let end = source.closing(open);
+        let params = open + 1..end;
+        if !source.at(name).ends_with("_kernel") {
+            continue;
+        }
+        for i in params {
+            // `ap_uint < 512 > * y`, not `const`.
+            let is_output =
+                source.at(i - 1) == "*" && source.at(i - 6) != "const" && is_identifier(source.at(i));
+            let port = source.at(i);
+            let stored = (0..source.tokens.len()).any(|k| {
+                source.at(k) == "store_rows"
+                    && source.at(k + 2).starts_with("cfg_trailer_")
+                    && (source.closing(k + 1)..source.closing(k + 1) + 8).any(|a| source.at(a) == port)
+            });
+            if is_output && !stored {
+                findings.push(source.finding(source.line(i), "trailer", format!("{port} gets no trailer")));
+            }
         }
     }
 }

@@ -240,6 +240,12 @@ fn the_kernel_rules_catch_mutations() {
         ("s_axilite port=rows bundle=control", "s_axilite port=rows bundle=other", "control-port"),
         ("s_axilite port=return bundle=control", "s_axilite port=x_x bundle=control", "control-port"),
         ("ap_ctrl_chain port=return", "ap_ctrl_chain port=rows", "block-control"),
+        ("store_rows<cfg_trailer_net, 32>", "store_rows<cfg_other, 32>", "trailer"),
+        ("(my_y, y_y, rows)", "(my_y, y_z, rows)", "trailer"),
+        ("cut_rows<2, 16, 0, 2, 2>", "cut_rows<2, 16, 0, 4, 2>", "gearbox"),
+        ("cut_rows<2, 16, 0, 2, 2>", "cut_rows<2, 15, 0, 2, 2>", "gearbox"),
+        ("cut_rows<2, 16, 0, 2, 2>", "cut_rows<34, 1, 2, 2, 34>", "gearbox"),
+        ("cut_rows<2, 16, 0, 2, 2>", "cut_rows<2, N, 0, 2, 2>", "gearbox"),
         (
             "hypersonic::load_rows<32>(x_x, mx_x, rows)",
             "hypersonic::load_rows<32>(x_x, mx_x, 7)",
