@@ -26,7 +26,8 @@ const HEADERS: &str = "\
 const FUNCTIONS: &str = "xrt(BO|Device|Ini|Kernel|PLKernel|Run|Xclbin)[A-Z][A-Za-z]*";
 
 /// What is declared and in no library, what is older than its successor here, and conversions to handles of the API before this one.
-const NOT: &str = "xrt(KernelRun|XclbinAllocAxlf|XclbinUUID|XclbinGetData|[A-Za-z]+FromXcl|DeviceToXclDevice)";
+const NOT: &str =
+    "xrt(KernelRun|XclbinAllocAxlf|XclbinUUID|XclbinGetData|[A-Za-z]+FromXcl|DeviceToXclDevice)";
 
 /// Why there are no bindings.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::Error;
 use crate::device::{Handle, Opened};
 
-/// Bytes in a bank of a card, and as many of the host's. [`to_card`](Self::to_card) and
-/// [`from_card`](Self::from_card) copy between the two; nothing else does.
+/// Bytes in a bank of a card, and as many of the host's. [`copy_to_card`](Self::copy_to_card) and
+/// [`copy_from_card`](Self::copy_from_card) copy between the two; nothing else does.
 #[derive(Debug)]
 pub struct Buffer(Arc<Allocated>);
 
@@ -55,7 +55,7 @@ impl Buffer {
     /// The host's bytes.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `size` bytes are mapped while the allocation lives, and they were written. They change by
-        // `bytes_mut` and `from_card` only, which borrow this buffer exclusively; the card writes its own memory:
+        // `bytes_mut` and `copy_from_card` only, which borrow this buffer exclusively; the card writes its own memory:
         // banks in the host's are refused.
         unsafe { slice::from_raw_parts(self.0.bytes.as_ptr(), self.0.size) }
     }
@@ -72,12 +72,12 @@ impl Buffer {
     }
 
     /// Copies bytes to the card; returns when they are there.
-    pub fn to_card(&self, range: Range<usize>) -> Result<(), Error> {
+    pub fn copy_to_card(&self, range: Range<usize>) -> Result<(), Error> {
         self.sync(hs_xrt_sys::XCL_BO_SYNC_BO_TO_DEVICE, range, "to")
     }
 
     /// Copies bytes from the card; returns when they are here.
-    pub fn from_card(&mut self, range: Range<usize>) -> Result<(), Error> {
+    pub fn copy_from_card(&mut self, range: Range<usize>) -> Result<(), Error> {
         self.sync(hs_xrt_sys::XCL_BO_SYNC_BO_FROM_DEVICE, range, "from")
     }
 

@@ -11,7 +11,7 @@
 //! let bank = kernel.arguments()[0].bank.unwrap();
 //! let mut x = device.buffer(4096, bank)?;
 //! x.bytes_mut().fill(1);
-//! x.to_card(0..4096)?;
+//! x.copy_to_card(0..4096)?;
 //! let mut run = kernel.run()?;
 //! run.set_buffer(0, &x)?;
 //! run.set_scalar(1, 64_u32)?;

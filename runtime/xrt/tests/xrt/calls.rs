@@ -78,13 +78,13 @@ in_child! {
         assert_eq!((buffer.bytes(), buffer.bank()), (&[0; 5000][..], 1));
         assert!(buffer.bytes().as_ptr().addr().is_multiple_of(4096));
         buffer.bytes_mut().fill(7);
-        buffer.to_card(0..5000).unwrap();
-        buffer.from_card(4096..5000).unwrap();
-        buffer.to_card(9..9).unwrap();
+        buffer.copy_to_card(0..5000).unwrap();
+        buffer.copy_from_card(4096..5000).unwrap();
+        buffer.copy_to_card(9..9).unwrap();
         assert_eq!(buffer.bytes(), [7; 5000]);
-        for range in [0..5001, 5000..5001, usize::MAX - 1..usize::MAX, 5..4] {
-            let error = buffer.to_card(range.clone()).unwrap_err();
-            assert!(matches!(error, Error::Range { size: 5000, .. }), "{range:?}: {error}");
+        for (start, end) in [(0, 5001), (5000, 5001), (usize::MAX - 1, usize::MAX), (5, 4)] {
+            let error = buffer.copy_to_card(start..end).unwrap_err();
+            assert!(matches!(error, Error::Range { size: 5000, .. }), "{start}..{end}: {error}");
         }
     }
 }
@@ -230,7 +230,7 @@ in_child! {
         for error in [
             kernel.run().map(drop),
             device.buffer(64, 0).map(drop),
-            x.to_card(0..64),
+            x.copy_to_card(0..64),
             device.kernel(KERNEL).map(drop),
             device.load(&Xclbin::new(&Minimal::default().bytes()).unwrap()),
         ] {

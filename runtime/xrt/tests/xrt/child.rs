@@ -53,6 +53,7 @@ pub(crate) fn cards(folder: &Path) -> Variables {
     vec![("XILINX_XRT", folder.display().to_string())]
 }
 
+#[expect(clippy::print_stdout, reason = "tells why a test did nothing")]
 pub(crate) fn run(test: &str, environment: impl FnOnce(&Path) -> Variables, body: impl FnOnce()) {
     let (_, test) = test.split_once("::").unwrap();
     if env::var(CHILD).is_ok_and(|child| child == test) {
