@@ -1,12 +1,15 @@
-//! Repository chores: `cargo xtask codegen` regenerates the checked-in protobuf code, `cargo xtask bench serve`
-//! measures the server beside others.
+//! Repository chores: `cargo xtask codegen` regenerates the checked-in protobuf code, `cargo xtask bindgen-xrt` the
+//! bindings of XRT, and `cargo xtask bench serve` measures the server beside others.
 
 use std::process::ExitCode;
 
 mod bench;
+mod bindgen_xrt;
 mod codegen;
 
-const CODEGEN: &str = "cargo xtask codegen    regenerate the checked-in protobuf code";
+const CODEGEN: &str = "\
+cargo xtask codegen        regenerate the checked-in protobuf code
+cargo xtask bindgen-xrt    regenerate the checked-in bindings of XRT (needs its headers and libclang)";
 
 #[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
@@ -15,6 +18,9 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::write_all()
             .map(|files| files.iter().for_each(|file| println!("{}", file.display())))
             .map_err(|e| e.to_string()),
+        ["bindgen-xrt"] => {
+            bindgen_xrt::write().map(|file| println!("{}", file.display())).map_err(|e| e.to_string())
+        }
         ["bench", "serve", ..] => bench::serve(&args[2..]).map_err(|e| e.to_string()),
         _ => {
             eprintln!("usage:\n{CODEGEN}\n{}", bench::USAGE);
