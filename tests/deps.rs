@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
+    ("hs-card", &[]),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),
     ("hs-serve", &["hs-model-config", "hs-runtime"]),
