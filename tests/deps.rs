@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-xrt-sys", &[]),
     ("hs-xrt", &["hs-xrt-sys"]),
     ("hs-xrt-emu", &[]),
+    ("hs-card", &[]),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),
     ("hs-serve", &["hs-model-config", "hs-runtime"]),
