@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-emulator", DEVICE),
     ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
+    ("hs-xclbin", &["hs-hw"]),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-xrt-sys", &[]),
     ("hs-xrt", &["hs-xrt-sys"]),
@@ -38,6 +39,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-package", &["prost"]),
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
+    ("hs-xclbin", &["libloading", "tokio"]),
     ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
     ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];
