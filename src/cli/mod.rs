@@ -72,6 +72,7 @@ verbs! {
     Inspect inspect;
     Profile profile;
     Golden golden;
+    Simulate simulate;
     Build build;
     Serve serve;
     Infer infer;

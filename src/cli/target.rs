@@ -3,7 +3,7 @@
 use clap::Args;
 use hs_compiler::{
     estimate::Estimate,
-    platform::{DEFAULT_CLOCK_MHZ, MAX_COMPUTE_UNITS, PlaceOptions, Platform, Target, place},
+    platform::{DEFAULT_CLOCK_MHZ, MAX_COMPUTE_UNITS, PlaceError, PlaceOptions, Platform, Target, place},
 };
 
 use super::exit::Failure;
@@ -45,12 +45,16 @@ impl TargetArgs {
             Some(Platform::Card(card)) => card,
         };
         let options = PlaceOptions { compute_units: self.cus, clock_mhz: self.clock };
-        place(card, estimate, options).map_err(|error| {
-            let failure = Failure::input(&error);
-            match error.advice() {
-                Some(advice) => failure.help(advice),
-                None => failure,
-            }
-        })
+        Ok(place(card, estimate, options)?)
+    }
+}
+
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        let failure = Self::input(&error);
+        match error.advice() {
+            Some(advice) => failure.help(advice),
+            None => failure,
+        }
     }
 }

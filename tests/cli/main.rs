@@ -10,6 +10,7 @@ mod platforms;
 mod profile;
 mod served;
 mod silent;
+mod simulate;
 mod verbs;
 
 use std::path::{Path, PathBuf};
