@@ -73,6 +73,7 @@ verbs! {
     Profile profile;
     Golden golden;
     Build build;
+    Bitstream bitstream;
     Serve serve;
     Infer infer;
     Bench bench;
