@@ -74,6 +74,7 @@ verbs! {
     Golden golden;
     Simulate simulate;
     Build build;
+    Bitstream bitstream;
     Serve serve;
     Infer infer;
     Bench bench;

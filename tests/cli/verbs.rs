@@ -11,8 +11,19 @@ fn help_has_examples_and_exit_codes() {
     let help = run!(dir.path(), "--help").ok().stdout;
     assert!(help.contains("Exit codes:") && help.contains("emulate"), "{help}");
     for verb in [
-        "compile", "emulate", "csim", "check", "inspect", "profile", "golden", "build", "config", "infer",
-        "bench", "simulate",
+        "compile",
+        "emulate",
+        "csim",
+        "check",
+        "inspect",
+        "profile",
+        "golden",
+        "build",
+        "bitstream",
+        "config",
+        "infer",
+        "bench",
+        "simulate",
     ] {
         let help = run!(dir.path(), verb, "--help").ok().stdout;
         assert!(help.contains(&format!("Examples:\n  hypersonic {verb} ")), "{help}");
