@@ -8,11 +8,23 @@ use crate::platform::{ComputeUnit, Target};
 /// File of a project: what v++ --link reads.
 pub const CONNECTIVITY: &str = "connectivity.cfg";
 
+/// Characters of a compute unit's name in an xclbin's IP_LAYOUT, `KERNEL:UNIT`.
+const LONGEST_UNIT: usize = 63;
+
 /// The link's configuration for `v++ --link --config` (UG1393, UG1702: --connectivity options); none for a part alone.
 pub(crate) fn connectivity(kernel: &Kernel, target: &Target) -> Result<Option<EmittedFile>, EmitError> {
     let Some(link) = &target.link else { return Ok(None) };
     let name = &kernel.name;
     let platform = target.platform.as_deref().unwrap_or("no platform");
+    let units = link.compute_units.len();
+    let longest = format!("{name}:{name}_{units}");
+    if longest.len() > LONGEST_UNIT {
+        return Err(EmitError::Target(format!(
+            "an xclbin has {LONGEST_UNIT} characters for a compute unit, and {longest} has {}; give the model's file a \
+             shorter name, or fewer compute units",
+            longest.len()
+        )));
+    }
     let mut s = format!(
         "# Link of {name} for {platform}.\n\
          # Laid out by an estimate; never tried with Vitis.\n\

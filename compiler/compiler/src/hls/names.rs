@@ -6,6 +6,13 @@ use hs_hw::Program;
 
 /// Longest identifier part made from a name.
 const LONGEST: usize = 40;
+/// Longest name of a top function. An xclbin has 63 characters for a compute unit, `TOP_kernel:TOP_kernel_1`.
+const LONGEST_TOP: usize = 23;
+/// What identifiers of nodes begin with where a function named after the model is called: `w_fc1` beside `w_kernel`.
+const PREFIXES: &[&str] = &[
+    "a_", "at_", "b_", "bt_", "cfg_", "e_", "et_", "f_", "k_", "kt_", "load_", "px_", "py_", "r_", "rt_",
+    "s_", "st_", "t_", "v_", "vt_", "w_", "wt_", "x_", "y_",
+];
 
 /// Words that the name of a top function must not be: C++ keywords, names of the headers, what the C library
 /// declares, and keywords of the hardware languages that synthesis writes.
@@ -219,13 +226,18 @@ impl Namer {
         unreachable!("the candidates are endless")
     }
 
-    /// As [`Namer::sanitise`], for a name that stands without a prefix: no reserved word.
+    /// As [`Namer::sanitise`], for a name that stands without a prefix: no reserved word, nothing that a node's
+    /// identifier could be, and short enough for a compute unit.
     pub fn top(&mut self, name: &str) -> String {
         let plain = identifier(name);
-        let lower = plain.to_ascii_lowercase();
-        let taken =
-            RESERVED.contains(&lower.as_str()) || lower.starts_with("ap_") || lower.starts_with("hls_");
-        if taken { self.sanitise(&format!("model_{plain}")) } else { self.sanitise(name) }
+        let lower = format!("{}_", plain.to_ascii_lowercase());
+        let taken = RESERVED.contains(&lower.trim_end_matches('_'))
+            || ["ap_", "hls_"].iter().chain(PREFIXES).any(|p| lower.starts_with(p));
+        let full = if taken { format!("model_{plain}") } else { plain };
+        if full.len() <= LONGEST_TOP {
+            return self.sanitise(&full);
+        }
+        self.sanitise(&format!("{}_{:08x}", cut(&full, LONGEST_TOP - 9), hash(name)))
     }
 }
 
@@ -335,6 +347,30 @@ mod tests {
             assert!(id.starts_with("model_"), "{id}");
         }
         assert_eq!(Namer::default().top("digits_cnn"), "digits_cnn");
+        assert_eq!(Namer::default().top("torch_legacy-digits_cnn"), "torch_legacy_digits_cnn");
+    }
+
+    #[test]
+    fn a_top_function_is_no_nodes_identifier() {
+        for name in ["w", "w_fc1", "x_input", "cfg", "W_a"] {
+            let id = Namer::default().top(name);
+            assert!(id.starts_with("model_"), "{id}");
+        }
+        assert_eq!(Namer::default().top("wide_net"), "wide_net");
+    }
+
+    #[test]
+    fn a_compute_unit_has_room_in_an_xclbin() {
+        let long =
+            ["brevitas_qonnx-digits_cnn_w6a6_pow2", &"m".repeat(300), "main_of_a_model_of_many_letters"];
+        for name in long {
+            let id = Namer::default().top(name);
+            assert!(is_identifier(&id), "{id}");
+            assert!(format!("{id}_kernel:{id}_kernel_1").len() <= 63, "{id}");
+        }
+        // Two long names stay two.
+        let two = ["a".repeat(60) + "1", "a".repeat(60) + "2"].map(|n| Namer::default().top(&n));
+        assert_ne!(two[0], two[1]);
     }
 
     #[test]
