@@ -4,5 +4,9 @@ mod cli;
 mod serving;
 
 fn main() -> std::process::ExitCode {
+    // The server starts itself anew for each card, with XRT in that process only.
+    if std::env::args_os().nth(1).is_some_and(|first| first == hs_backend_xrt::WORKER) {
+        hs_backend_xrt::worker()
+    }
     cli::main()
 }

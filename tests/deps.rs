@@ -16,6 +16,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-emulator", DEVICE),
     ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
+    (
+        "hs-backend-xrt",
+        &["hs-card", "hs-emulator", "hs-hw", "hs-package", "hs-runtime", "hs-xclbin", "hs-xrt"],
+    ),
     ("hs-xclbin", &["hs-hw"]),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-xrt-sys", &[]),

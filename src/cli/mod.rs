@@ -68,6 +68,7 @@ verbs! {
     Compile compile;
     Emulate emulate;
     Csim csim;
+    Run run;
     Check check;
     Inspect inspect;
     Profile profile;
@@ -75,6 +76,7 @@ verbs! {
     Simulate simulate;
     Build build;
     Bitstream bitstream;
+    Devices devices;
     Serve serve;
     Infer infer;
     Bench bench;

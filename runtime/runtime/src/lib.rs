@@ -11,6 +11,7 @@
 
 mod backend;
 mod buffer;
+mod card;
 pub mod codes;
 pub mod convert;
 mod error;
@@ -20,6 +21,7 @@ mod quantize;
 mod tensor;
 
 pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo, check_inputs};
+pub use card::{CardState, CardStatus, UnitStatus};
 pub use buffer::{Buffer, BufferError, Datatype, byte_strings};
 pub use error::{LoadError, RunError};
 pub use tensor::{Data, Dtype, Element, Tensor, TensorError};

@@ -28,6 +28,17 @@ impl Mode {
     }
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hardware => "cards",
+            Self::HardwareEmulation => "hw_emu",
+            Self::SoftwareEmulation => "sw_emu",
+            Self::Noop => "noop",
+        })
+    }
+}
+
 /// The environment variables that XRT follows.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
