@@ -15,13 +15,18 @@ mod card;
 pub mod codes;
 pub mod convert;
 mod error;
+pub mod isa;
 pub mod npy;
 pub mod npz;
+mod order;
 mod quantize;
+mod rows;
 mod tensor;
+mod values;
 
 pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo, check_inputs};
 pub use card::{CardState, CardStatus, UnitStatus};
 pub use buffer::{Buffer, BufferError, Datatype, byte_strings};
 pub use error::{LoadError, RunError};
 pub use tensor::{Data, Dtype, Element, Tensor, TensorError};
+pub use values::Values;
