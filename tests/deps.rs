@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
     ("hs-xclbin", &["hs-hw"]),
+    ("hs-bitstream", &["hs-hw", "hs-package", "hs-xclbin"]),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-xrt-sys", &[]),
     ("hs-xrt", &["hs-xrt-sys"]),
@@ -40,6 +41,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
     ("hs-xclbin", &["libloading", "tokio"]),
+    ("hs-bitstream", &["tokio", "libloading"]),
     ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
     ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];
