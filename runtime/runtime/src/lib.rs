@@ -7,13 +7,14 @@
 //! A [`Buffer`] is a tensor as it travels between processes: bytes that are shared and not copied.
 //!
 //! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`convert`] changes their
-//! element type; [`npy`] and [`npz`] read and write NumPy's files.
+//! element type; [`npy`] and [`npz`] read and write NumPy's files, [`golden`] the reference vectors of a model.
 
 mod backend;
 mod buffer;
 pub mod codes;
 pub mod convert;
 mod error;
+pub mod golden;
 pub mod npy;
 pub mod npz;
 mod quantize;
