@@ -18,9 +18,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-backend-onnxruntime", DEVICE),
     (
         "hs-backend-xrt",
-        &["hs-card", "hs-emulator", "hs-hw", "hs-package", "hs-runtime", "hs-xclbin", "hs-xrt"],
+        &["hs-bitstream", "hs-card", "hs-emulator", "hs-hw", "hs-package", "hs-runtime", "hs-xrt"],
     ),
     ("hs-xclbin", &["hs-hw"]),
+    ("hs-bitstream", &["hs-hw", "hs-package", "hs-xclbin"]),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-xrt-sys", &[]),
     ("hs-xrt", &["hs-xrt-sys"]),
@@ -44,6 +45,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
     ("hs-xclbin", &["libloading", "tokio"]),
+    ("hs-bitstream", &["tokio", "libloading"]),
     ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
     ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];

@@ -130,7 +130,8 @@ fn runners(
         match backend.load(&model) {
             Ok(executable) => {
                 let cards: Vec<String> = executable.cards().into_iter().map(|c| c.card).collect();
-                let on = if cards.is_empty() { "cpu".to_owned() } else { format!("card {}", cards.join(", ")) };
+                let on =
+                    if cards.is_empty() { "cpu".to_owned() } else { format!("card {}", cards.join(", ")) };
                 runners.push(runner(name, on, executable));
             }
             Err(LoadError::NotAvailable { why, .. }) => {

@@ -34,7 +34,8 @@ pub(super) fn places(config: &ModelConfig) -> Vec<Place> {
 /// Several accelerators become the setting `devices`, where there is none: a backend that spreads a model over them takes
 /// them so.
 pub(super) fn list(config: &ModelConfig, options: &mut BTreeMap<String, String>) {
-    let accelerator = |p: Place| if let Device::Accelerator(i) = p.device { Some(i.to_string()) } else { None };
+    let accelerator =
+        |p: Place| if let Device::Accelerator(i) = p.device { Some(i.to_string()) } else { None };
     let indices: Vec<String> = places(config).into_iter().filter_map(accelerator).collect();
     if indices.len() > 1 {
         options.entry("devices".to_owned()).or_insert_with(|| indices.join(","));
@@ -81,7 +82,10 @@ mod tests {
         let mut options = BTreeMap::new();
         list(&hs_model_config::parse_pbtxt(two).unwrap(), &mut options);
         assert_eq!(options["devices"], "1,0");
-        list(&hs_model_config::parse_pbtxt("instance_group { kind: KIND_GPU gpus: [2, 3] }").unwrap(), &mut options);
+        list(
+            &hs_model_config::parse_pbtxt("instance_group { kind: KIND_GPU gpus: [2, 3] }").unwrap(),
+            &mut options,
+        );
         assert_eq!(options["devices"], "1,0");
     }
 }

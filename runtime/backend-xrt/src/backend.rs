@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
+use hs_bitstream::{Bitstream, Location, Registry, Target, Wanted};
 use hs_card::BreakerPolicy;
 use hs_hw::abi::RowLayout;
 use hs_package::{BUILD, Kernel, Package};
 use hs_runtime::{Availability, Backend, Executable, LoadError, Model};
-use hs_xclbin::{Design, Expected, Xclbin};
 use hs_xrt::{Environment, Mode};
 
 use crate::{
@@ -72,12 +72,15 @@ impl XrtBackend {
         plan: impl Fn(u32) -> Plan,
     ) -> Result<Vec<u32>, String> {
         let taken = |index: &u32| {
-            let other = used.get(index).filter(|u| u.card.upgrade().is_some_and(|c| **c.plan() != plan(*index)));
+            let other =
+                used.get(index).filter(|u| u.card.upgrade().is_some_and(|c| **c.plan() != plan(*index)));
             other.map(|other| format!("card {index} is in use by model '{}'", other.model))
         };
         if let Some(indices) = &options.devices {
             return match indices.iter().find_map(taken) {
-                Some(why) => Err(format!("{why}; unload it first, or name another card (parameters: devices)")),
+                Some(why) => {
+                    Err(format!("{why}; unload it first, or name another card (parameters: devices)"))
+                }
                 None => Ok(indices.clone()),
             };
         }
@@ -99,22 +102,32 @@ impl XrtBackend {
         let options = Options::of(model).map_err(refused)?;
         let package = Package::open(dir).map_err(|e| refused(e.to_string()))?;
         let kernel = package.manifest().kernel.as_ref().ok_or_else(|| needs("packages with a kernel"))?;
-        let xclbin = find(&options, dir, kernel, mode).map_err(refused)?;
-        let fitting = check(&package, kernel, &xclbin).map_err(|why| refused(format!("{}: {why}", xclbin.display())))?;
+        // The weights are among the files, and a kernel reads what they hold.
+        package.check_files().map_err(|e| refused(e.to_string()))?;
+        let found = find(&options, dir, &package, kernel, mode).map_err(refused)?;
+        let units: Vec<String> = found
+            .bitstream
+            .design()
+            .kernel(&kernel.name)
+            .map_or_else(Vec::new, |k| k.compute_units.iter().map(|u| u.name.clone()).collect());
         let program = Arc::new(package.program().clone());
         let layouts = |ids: Vec<hs_hw::ValueId>| -> Vec<RowLayout> {
             ids.iter().map(|id| RowLayout::of(program.node(*id))).collect()
         };
         let (inputs, outputs) = (layouts(program.inputs()), layouts(program.outputs()));
         let rows = options.rows(inputs.iter().chain(&outputs).map(|l| l.stride));
-        let golden = Golden::of(&program, rows).map_err(refused)?;
+        let golden = match &found.golden {
+            Some(path) => Golden::load(path, &program, rows),
+            None => Golden::of(&program, rows),
+        };
+        let golden = golden.map_err(refused)?;
         let worker = self.program().map_err(not_available)?;
         let plan = |device| Plan {
             device,
-            xclbin: xclbin.clone(),
-            sha256: fitting.sha256.clone(),
+            xclbin: found.path.clone(),
+            sha256: found.bitstream.sha256().to_string(),
             kernel: kernel.name.clone(),
-            units: fitting.units.clone(),
+            units: units.clone(),
             slots: options.slots,
             rows,
             inputs: strides(&inputs),
@@ -154,54 +167,63 @@ impl XrtBackend {
     }
 }
 
-/// The bitstream: what the configuration names, else what `build` left in the package for this mode.
-fn find(options: &Options, dir: &Path, kernel: &Kernel, mode: Mode) -> Result<PathBuf, String> {
+/// A bitstream that fits a package.
+struct Found {
+    path: PathBuf,
+    bitstream: Bitstream,
+    /// Vectors that were registered with it.
+    golden: Option<PathBuf>,
+}
+
+/// The bitstream: what the configuration names, else what `build` left in the package for this mode, else what is
+/// registered for the model.
+fn find(
+    options: &Options,
+    dir: &Path,
+    package: &Package,
+    kernel: &Kernel,
+    mode: Mode,
+) -> Result<Found, String> {
+    let target = match mode {
+        Mode::SoftwareEmulation => Target::SwEmu,
+        Mode::HardwareEmulation => Target::HwEmu,
+        Mode::Hardware | Mode::Noop => Target::Hw,
+    };
+    let fitting = |path: PathBuf, golden: Option<PathBuf>| {
+        let bitstream = Bitstream::read(&path).map_err(|e| e.to_string())?;
+        bitstream.check_package(package.manifest()).map_err(|e| e.to_string())?;
+        Ok(Found { path, bitstream, golden })
+    };
     if let Some(path) = &options.xclbin {
-        return Ok(if path.is_absolute() { path.clone() } else { dir.join(path) });
+        return fitting(if path.is_absolute() { path.clone() } else { dir.join(path) }, None);
     }
-    let kinds: &[&str] = match mode {
-        Mode::Hardware => &["awsxclbin", "hw.awsxclbin", "hw.xclbin"],
+    let ends: &[&str] = match mode {
+        Mode::Hardware | Mode::Noop => &["awsxclbin", "hw.xclbin"],
         Mode::HardwareEmulation => &["hw_emu.xclbin"],
         Mode::SoftwareEmulation => &["emu.xclbin"],
-        Mode::Noop => &["hw.xclbin", "emu.xclbin"],
     };
-    let paths: Vec<PathBuf> =
-        kinds.iter().map(|kind| dir.join(BUILD).join(format!("{}.{kind}", kernel.name))).collect();
-    paths.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
-        let looked: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
-        format!(
-            "there is no bitstream for it (looked for {}); build one, or name it (parameters: xclbin)",
-            looked.join(", ")
-        )
-    })
-}
-
-/// A file that fits a package.
-struct Fitting {
-    sha256: String,
-    /// Names of the kernel's compute units.
-    units: Vec<String>,
-}
-
-fn check(package: &Package, kernel: &Kernel, path: &Path) -> Result<Fitting, String> {
-    package.check_files().map_err(|e| e.to_string())?;
-    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-    let xclbin = Xclbin::parse(&bytes).map_err(|e| e.to_string())?;
-    let design = Design::of(&xclbin).map_err(|e| e.to_string())?;
-    let expected = Expected {
-        kernel: &kernel.name,
-        pointers: kernel.inputs.iter().chain(&kernel.outputs).map(String::as_str).collect(),
-        rows: &kernel.rows,
-        weights: kernel.weights.as_ref().map(|w| w.argument.as_str()),
-        fingerprint: package.manifest().fingerprint,
-    };
-    let differences: Vec<String> = design.differences(&expected).iter().map(ToString::to_string).collect();
-    if !differences.is_empty() {
-        return Err(format!("it does not fit the package: {}", differences.join("; ")));
+    let built = |end: &&str| dir.join(BUILD).join(format!("{}.{end}", kernel.name));
+    if let Some(path) = ends.iter().map(built).find(|p| p.is_file()) {
+        return fitting(path, None);
     }
-    let units = design.kernel(&kernel.name).map(|k| k.compute_units.iter().map(|u| u.name.clone()).collect());
-    let units = units.ok_or_else(|| format!("it has no kernel '{}'", kernel.name))?;
-    Ok(Fitting { sha256: hs_package::sha256(&bytes), units })
+    let location =
+        options.registry.clone().map_or_else(Location::of_environment, Ok).map_err(|e| e.to_string())?;
+    let registry = Registry::new(location).map_err(|e| e.to_string())?;
+    let wanted = Wanted { fingerprint: package.manifest().fingerprint, target, shell: None };
+    let listing = registry.find(&wanted).map_err(|e| format!("the registry of bitstreams: {e}"))?;
+    let Some(manifest) = listing.manifests.first() else {
+        let built: Vec<String> = ends.iter().map(|end| built(end).display().to_string()).collect();
+        return Err(format!(
+            "there is no bitstream of it for {target}: no {}, and none is registered in {}; build one, register one, or \
+             name its file (xclbin)",
+            built.join(" or "),
+            registry.location()
+        ));
+    };
+    manifest.check_package(package.manifest()).map_err(|e| e.to_string())?;
+    let (fetched, bitstream) = registry.open(manifest).map_err(|e| e.to_string())?;
+    bitstream.check_package(package.manifest()).map_err(|e| e.to_string())?;
+    Ok(Found { path: fetched.bitstream, bitstream, golden: fetched.golden })
 }
 
 fn none_found(probed: &Probed) -> String {

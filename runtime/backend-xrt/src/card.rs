@@ -233,12 +233,16 @@ impl Keeper {
                 }
                 Err(refused) => {
                     let why = match (refused, &self.why) {
-                        (Refused::Lost { .. } | Refused::Open { .. }, Some(why)) => format!("{refused}: {why}"),
+                        (Refused::Lost { .. } | Refused::Open { .. }, Some(why)) => {
+                            format!("{refused}: {why}")
+                        }
                         (Refused::Lost { .. } | Refused::Open { .. }, None) => refused.to_string(),
                     };
                     // The caller may have given up.
-                    let _: Result<_, _> =
-                        to.send(Order::Ended(Err(Unfinished { why, rows: std::iter::once(0..rows).collect() })));
+                    let _: Result<_, _> = to.send(Order::Ended(Err(Unfinished {
+                        why,
+                        rows: std::iter::once(0..rows).collect(),
+                    })));
                 }
             },
             Event::Gone { worker, why } if worker == self.worker && self.driver.device().worker.is_some() => {

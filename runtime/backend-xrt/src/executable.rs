@@ -9,7 +9,7 @@ use std::{
 use hs_card::{Done, Fault};
 use hs_hw::{
     Fingerprint, Program, ValueId,
-    abi::{BEAT_BYTES, RowLayout, Trailer},
+    abi::{BEAT_BYTES, Trailer},
 };
 use hs_runtime::{
     Buffer, CardStatus, Datatype, Element, Executable, RunError, Tensor, TensorInfo, codes::Layout,
@@ -21,26 +21,20 @@ use crate::{
     link::{Order, Place},
 };
 
-/// An input or output: as the host has it and as the kernel has it.
-pub(crate) struct Port {
-    layout: Layout,
-    packed: RowLayout,
-}
-
 /// A model on one or more cards.
 pub(crate) struct XrtExecutable {
     name: String,
     infos: [Vec<TensorInfo>; 2],
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
+    inputs: Vec<Layout>,
+    outputs: Vec<Layout>,
     fingerprint: Fingerprint,
     cards: Vec<Arc<Card>>,
 }
 
 /// Packs rows of an input into a slot.
-type Encode<'a> = dyn Fn(&Port, usize, Range<usize>, &mut [u8]) -> Result<(), RunError> + Sync + 'a;
+type Encode<'a> = dyn Fn(&Layout, usize, Range<usize>, &mut [u8]) -> Result<(), RunError> + Sync + 'a;
 /// Unpacks rows of an output from a slot into a whole number of the result's rows.
-type Decode<'a, T> = dyn Fn(&Port, &[u8], &mut [T]) -> Result<(), String> + Sync + 'a;
+type Decode<'a, T> = dyn Fn(&Layout, &[u8], &mut [T]) + Sync + 'a;
 
 /// Rows of a call that go to one card.
 struct Part<'a, T> {
@@ -51,15 +45,11 @@ struct Part<'a, T> {
 
 impl XrtExecutable {
     pub(crate) fn new(name: &str, program: &Program, cards: Vec<Arc<Card>>) -> Self {
-        let ports = |ids: Vec<ValueId>| -> Vec<Port> {
-            let port = |id: &ValueId| {
-                let node = program.node(*id);
-                Layout::of(node).map(|layout| Port { layout, packed: RowLayout::of(node) })
-            };
-            ids.iter().filter_map(port).collect()
+        let ports = |ids: Vec<ValueId>| -> Vec<Layout> {
+            ids.iter().filter_map(|id| Layout::of(program.node(*id))).collect()
         };
         let (inputs, outputs) = (ports(program.inputs()), ports(program.outputs()));
-        let infos = [&inputs, &outputs].map(|ports| ports.iter().map(Port::info).collect());
+        let infos = [&inputs, &outputs].map(|ports| ports.iter().map(info).collect());
         Self { name: name.to_owned(), infos, inputs, outputs, fingerprint: program.fingerprint(), cards }
     }
 
@@ -71,10 +61,10 @@ impl XrtExecutable {
         }
         let mut rows = None;
         for (port, shape) in self.inputs.iter().zip(shapes) {
-            let found = port.layout.rows_of(shape)?;
+            let found = port.rows_of(shape)?;
             let expected = *rows.get_or_insert(found);
             if found != expected {
-                return Err(RunError::Rows { input: port.layout.tensor().to_owned(), found, expected });
+                return Err(RunError::Rows { input: port.tensor().to_owned(), found, expected });
             }
         }
         Ok(rows.unwrap_or(0))
@@ -88,7 +78,7 @@ impl XrtExecutable {
         decode: &Decode<'_, T>,
     ) -> Result<Vec<Tensor>, RunError> {
         let mut results: Vec<Vec<T>> =
-            self.outputs.iter().map(|o| vec![T::ZERO; o.packed.elements * rows]).collect();
+            self.outputs.iter().map(|o| vec![T::ZERO; o.row_len() * rows]).collect();
         let mut parts = self.parts(rows, &mut results);
         if let [part] = &mut parts[..] {
             self.run_part(part, encode, decode)?;
@@ -97,12 +87,14 @@ impl XrtExecutable {
                 let run = |mut part| scope.spawn(move || self.run_part(&mut part, encode, decode));
                 let threads: Vec<_> = parts.into_iter().map(run).collect();
                 threads.into_iter().try_for_each(|thread| {
-                    thread.join().unwrap_or_else(|_| Err(failed("a thread that fed a card panicked".to_owned())))
+                    thread
+                        .join()
+                        .unwrap_or_else(|_| Err(failed("a thread that fed a card panicked".to_owned())))
                 })
             })?;
         }
-        let tensor = |(port, data): (&Port, Vec<T>)| {
-            let shape: Vec<usize> = [rows].into_iter().chain(port.layout.onnx_shape().iter().copied()).collect();
+        let tensor = |(port, data): (&Layout, Vec<T>)| {
+            let shape: Vec<usize> = [rows].into_iter().chain(port.onnx_shape().iter().copied()).collect();
             Tensor::of(shape, data).map_err(|e| failed(e.to_string()))
         };
         self.outputs.iter().zip(results).map(tensor).collect()
@@ -120,7 +112,7 @@ impl XrtExecutable {
         let mut parts: Vec<Part<'a, T>> =
             starts.map(|s| Part { rows: s..rows.min(s + size), outputs: Vec::new() }).collect();
         for (port, result) in self.outputs.iter().zip(results) {
-            for (part, piece) in parts.iter_mut().zip(result.chunks_mut(size * port.packed.elements)) {
+            for (part, piece) in parts.iter_mut().zip(result.chunks_mut(size * port.row_len())) {
                 part.outputs.push(piece);
             }
         }
@@ -169,7 +161,8 @@ impl XrtExecutable {
     ) -> Result<Result<(), Unfinished>, RunError> {
         let _held = card.hold(rows.len());
         let (events, (to, orders)) = (card.events(), mpsc::channel());
-        let gone = |why: &str| Unfinished { why: why.to_owned(), rows: std::iter::once(rows.clone()).collect() };
+        let gone =
+            |why: &str| Unfinished { why: why.to_owned(), rows: std::iter::once(rows.clone()).collect() };
         if events.send(Event::Rows { rows: rows.len(), to }).is_err() {
             return Ok(Err(gone("its thread is gone")));
         }
@@ -194,7 +187,11 @@ impl XrtExecutable {
                     return match wrong {
                         Some((_, error)) => Err(error),
                         None => Ok(result.map_err(|u| Unfinished {
-                            rows: if u.rows.is_empty() { vec![rows.clone()] } else { u.rows.into_iter().map(shifted).collect() },
+                            rows: if u.rows.is_empty() {
+                                vec![rows.clone()]
+                            } else {
+                                u.rows.into_iter().map(shifted).collect()
+                            },
                             ..u
                         })),
                     };
@@ -232,38 +229,19 @@ impl XrtExecutable {
             // SAFETY: the slot is this thread's until it gives the ticket back.
             let from = unsafe { place.memory.bytes(place.plan.output(place.unit, place.slot, o, count)) };
             let (packed, end) = from.split_at(from.len() - BEAT_BYTES);
-            trailer.check(end).map_err(|e| format!("output '{}': {e}", port.layout.tensor()))?;
-            let elements = port.packed.elements;
-            decode(port, packed, &mut results[first * elements..(first + count) * elements])?;
+            trailer.check(end).map_err(|e| format!("output '{}': {e}", port.tensor()))?;
+            let elements = port.row_len();
+            decode(port, packed, &mut results[first * elements..(first + count) * elements]);
         }
         Ok(())
     }
 }
 
-impl Port {
-    fn info(&self) -> TensorInfo {
-        TensorInfo {
-            name: self.layout.tensor().to_owned(),
-            datatype: Datatype::Fp32,
-            shape: self.layout.onnx_shape().iter().map(|d| Some(*d)).collect(),
-        }
-    }
-
-    /// Packs what `encode` makes codes of.
-    fn pack(
-        &self,
-        rows: Range<usize>,
-        to: &mut [u8],
-        encode: impl FnOnce(Range<usize>, &mut [i64]) -> Result<(), RunError>,
-    ) -> Result<(), RunError> {
-        let mut codes = vec![0; rows.len() * self.packed.elements];
-        encode(rows, &mut codes)?;
-        to.copy_from_slice(&self.packed.pack(&codes));
-        Ok(())
-    }
-
-    fn unpack(&self, from: &[u8], count: usize) -> Result<Vec<i64>, String> {
-        self.packed.unpack(from, count).map_err(|e| e.to_string())
+fn info(layout: &Layout) -> TensorInfo {
+    TensorInfo {
+        name: layout.tensor().to_owned(),
+        datatype: Datatype::Fp32,
+        shape: layout.onnx_shape().iter().map(|d| Some(*d)).collect(),
     }
 }
 
@@ -286,30 +264,24 @@ impl Executable for XrtExecutable {
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         let rows = self.rows(inputs.iter().map(Tensor::shape))?;
-        let encode = |port: &Port, i: usize, rows: Range<usize>, to: &mut [u8]| {
-            port.pack(rows, to, |rows, codes| port.layout.encode(&inputs[i], rows, codes))
-        };
-        self.compute(rows, &encode, &f32s)
+        let encode =
+            |port: &Layout, i: usize, rows: Range<usize>, to: &mut [u8]| port.pack(&inputs[i], rows, to);
+        self.compute(rows, &encode, &Layout::unpack_f32)
     }
 
     fn run_raw(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         let rows = self.rows(inputs.iter().map(Tensor::shape))?;
-        let encode = |port: &Port, i: usize, rows: Range<usize>, to: &mut [u8]| {
-            port.pack(rows, to, |rows, codes| port.layout.encode_raw(&inputs[i], rows, codes))
-        };
-        self.compute(rows, &encode, &|port: &Port, from: &[u8], to: &mut [i64]| {
-            port.layout.decode_raw(&port.unpack(from, to.len() / port.packed.elements)?, to);
-            Ok(())
-        })
+        let encode =
+            |port: &Layout, i: usize, rows: Range<usize>, to: &mut [u8]| port.pack_raw(&inputs[i], rows, to);
+        self.compute(rows, &encode, &Layout::unpack_raw)
     }
 
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
         let rows = self.rows(inputs.iter().map(Buffer::shape))?;
         hs_runtime::check_inputs(&self.infos[0], inputs)?;
-        let encode = |port: &Port, i: usize, rows: Range<usize>, to: &mut [u8]| {
-            port.pack(rows, to, |rows, codes| port.layout.encode_f32_bytes(inputs[i].data(), rows, codes))
-        };
-        Ok(self.compute(rows, &encode, &f32s)?.into_iter().map(Buffer::from).collect())
+        let encode =
+            |port: &Layout, i: usize, rows: Range<usize>, to: &mut [u8]| port.pack(&inputs[i], rows, to);
+        Ok(self.compute(rows, &encode, &Layout::unpack_f32)?.into_iter().map(Buffer::from).collect())
     }
 
     fn concurrency(&self) -> usize {
@@ -323,9 +295,4 @@ impl Executable for XrtExecutable {
     fn cards(&self) -> Vec<CardStatus> {
         self.cards.iter().filter_map(|c| c.status()).collect()
     }
-}
-
-fn f32s(port: &Port, from: &[u8], to: &mut [f32]) -> Result<(), String> {
-    port.layout.decode_f32(&port.unpack(from, to.len() / port.packed.elements)?, to);
-    Ok(())
 }

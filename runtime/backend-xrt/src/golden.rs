@@ -1,12 +1,13 @@
 //! Rows whose results are known.
 
-use std::{ops::Range, sync::Arc};
+use std::{fmt::Display, ops::Range, path::Path, sync::Arc};
 
 use hs_emulator::{Emulator, Options};
 use hs_hw::{
     Program, ValueId,
     abi::{BEAT_BYTES, RowLayout, Trailer},
 };
+use hs_runtime::{Tensor, codes::Layout};
 
 /// Rows that a compute unit must get right before it is given others.
 const ROWS: usize = 5;
@@ -26,11 +27,8 @@ impl Golden {
     /// Rows of codes that look random, at most `most`, and what the emulator makes of them.
     pub(crate) fn of(program: &Arc<Program>, most: usize) -> Result<Self, String> {
         let rows = ROWS.min(most);
-        let layouts = |ids: &[ValueId]| -> Vec<RowLayout> {
-            ids.iter().map(|id| RowLayout::of(program.node(*id))).collect()
-        };
-        let (inputs, outputs) = (program.inputs(), program.outputs());
-        let codes: Vec<Vec<i64>> = inputs
+        let codes: Vec<Vec<i64>> = program
+            .inputs()
             .iter()
             .enumerate()
             .map(|(i, id)| {
@@ -43,16 +41,45 @@ impl Golden {
         let results = emulator
             .run_codes(&codes.iter().map(Vec::as_slice).collect::<Vec<_>>(), rows)
             .map_err(|e| e.to_string())?;
+        let pack = |(id, codes): (&ValueId, &Vec<i64>)| RowLayout::of(program.node(*id)).pack(codes);
+        let packed = |ids: Vec<ValueId>, codes: &[Vec<i64>]| ids.iter().zip(codes).map(pack).collect();
+        let (inputs, outputs) = (packed(program.inputs(), &codes), packed(program.outputs(), &results));
+        Ok(Self::new(program, rows, inputs, outputs))
+    }
+
+    /// The first rows, at most `most`, of the golden vectors in a file.
+    pub(crate) fn load(path: &Path, program: &Program, most: usize) -> Result<Self, String> {
+        let wrong = |e: &dyn Display| format!("{}: {e}", path.display());
+        let vectors = hs_runtime::golden::Golden::load(path).map_err(|e| e.to_string())?;
+        vectors.check_program(program).map_err(|e| wrong(&e))?;
+        let rows = vectors.about.rows.min(most);
+        if rows == 0 {
+            return Err(wrong(&"there are no rows in it"));
+        }
+        let side = |ids: Vec<ValueId>, tensors: &[Tensor]| -> Result<Vec<Vec<u8>>, String> {
+            let pack = |(id, tensor): (&ValueId, &Tensor)| {
+                let layout = Layout::of(program.node(*id)).ok_or_else(|| wrong(&"it is of another model"))?;
+                layout.rows(tensor).map_err(|e| wrong(&e))?;
+                let mut packed = vec![0; layout.packed().bytes(rows)];
+                layout.pack_raw(tensor, 0..rows, &mut packed).map_err(|e| wrong(&e))?;
+                Ok(packed)
+            };
+            ids.iter().zip(tensors).map(pack).collect()
+        };
+        let inputs = side(program.inputs(), &vectors.inputs)?;
+        let outputs = side(program.outputs(), &vectors.outputs)?;
+        Ok(Self::new(program, rows, inputs, outputs))
+    }
+
+    fn new(program: &Program, rows: usize, inputs: Vec<Vec<u8>>, outputs: Vec<Vec<u8>>) -> Self {
         let trailer = Trailer::new(rows as u32, &program.fingerprint());
-        let pack = |(l, codes): (&RowLayout, &Vec<i64>)| l.pack(codes);
-        let with_trailer = |packed: Vec<u8>| [packed, trailer.to_bytes().to_vec()].concat();
-        Ok(Self {
-            rows,
-            inputs: layouts(&inputs).iter().zip(&codes).map(pack).collect(),
-            outputs: layouts(&outputs).iter().zip(&results).map(pack).map(with_trailer).collect(),
-            names: outputs.iter().map(|id| program.node(*id).name.clone()).collect(),
-            trailer,
-        })
+        let ended = |mut packed: Vec<u8>| {
+            packed.extend(trailer.to_bytes());
+            packed
+        };
+        let outputs = outputs.into_iter().map(ended).collect();
+        let names = program.outputs().iter().map(|id| program.node(*id).name.clone()).collect();
+        Self { rows, inputs, outputs, names, trailer }
     }
 
     /// Compares what a card made of them.

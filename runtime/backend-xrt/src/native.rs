@@ -24,7 +24,10 @@ struct NativeSlot {
 pub(crate) fn open(plan: &Plan) -> Result<Slots, String> {
     let file = std::fs::read(&plan.xclbin).map_err(|e| format!("{}: {e}", plan.xclbin.display()))?;
     if hs_package::sha256(&file) != plan.sha256 {
-        return Err(format!("{} is not the file that was checked; load the model again", plan.xclbin.display()));
+        return Err(format!(
+            "{} is not the file that was checked; load the model again",
+            plan.xclbin.display()
+        ));
     }
     open_device(plan, &file).map_err(|e| e.to_string())
 }
@@ -39,9 +42,8 @@ fn open_device(plan: &Plan, file: &[u8]) -> Result<Slots, Error> {
         let kernel = device.compute_units(&plan.kernel, &[unit])?;
         let buffer = |argument: usize, bytes: usize| device.buffer(bytes, bank(&kernel, argument)?);
         let weights = plan.weights.as_ref().map(|path| {
-            let found = std::fs::read(path).map_err(|source| {
-                Error::Xclbin(hs_xrt::XclbinError::Io { path: path.clone(), source })
-            })?;
+            let found = std::fs::read(path)
+                .map_err(|source| Error::Xclbin(hs_xrt::XclbinError::Io { path: path.clone(), source }))?;
             let mut weights = buffer(rows + 1, found.len())?;
             weights.bytes_mut().copy_from_slice(&found);
             weights.copy_to_card(0..found.len())?;

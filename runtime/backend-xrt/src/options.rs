@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
+use hs_bitstream::Location;
 use hs_card::DEFAULT_SLOTS;
 use hs_runtime::{Device, Model};
 
@@ -21,6 +22,8 @@ const START: Duration = Duration::from_secs(120);
 pub(crate) struct Options {
     /// File of the bitstream.
     pub(crate) xclbin: Option<PathBuf>,
+    /// Where bitstreams are registered; none: where the environment says.
+    pub(crate) registry: Option<Location>,
     /// Indices of cards; none: all that are free.
     pub(crate) devices: Option<Vec<u32>>,
     pub(crate) slots: usize,
@@ -44,6 +47,10 @@ impl Options {
         };
         Ok(Self {
             xclbin: options.get("xclbin").map(PathBuf::from),
+            registry: options
+                .get("registry")
+                .map(|text| text.parse().map_err(|e| format!("parameters: registry: {e}")))
+                .transpose()?,
             devices,
             slots: number(options, "slots", 1, MOST_SLOTS)?.unwrap_or(DEFAULT_SLOTS),
             rows: number(options, "rows_per_launch", 1, MOST_ROWS)?,

@@ -194,7 +194,9 @@ impl Worker {
         }
         let mut worker = Self { process, memory: Arc::new(memory), plan: Arc::clone(plan) };
         for unit in 0..plan.units.len() {
-            worker.check(unit, golden, limit).map_err(|e| format!("compute unit {}: {e}", plan.units[unit]))?;
+            worker
+                .check(unit, golden, limit)
+                .map_err(|e| format!("compute unit {}: {e}", plan.units[unit]))?;
         }
         worker.process.socket.set_read_timeout(None).map_err(|e| format!("XRT's worker: {e}"))?;
         Ok(worker)

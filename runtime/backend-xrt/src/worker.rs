@@ -95,7 +95,9 @@ fn serve(mut socket: UnixStream, memory: &OwnedFd) -> io::Result<()> {
             Ok(Order::Step { number, unit, slot, rows, task }) => {
                 let thread = threads.get(unit).and_then(|slots| slots.get(slot));
                 if thread.is_none_or(|t| rows > plan.rows || t.send((number, task, rows)).is_err()) {
-                    return Err(io::Error::other(format!("no step of {rows} rows in slot {slot} of unit {unit}")));
+                    return Err(io::Error::other(format!(
+                        "no step of {rows} rows in slot {slot} of unit {unit}"
+                    )));
                 }
             }
             Ok(Order::Open(_) | Order::Probe) => return Err(io::Error::other("the card is open already")),

@@ -7,7 +7,7 @@
 //! A [`Buffer`] is a tensor as it travels between processes: bytes that are shared and not copied.
 //!
 //! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`convert`] changes their
-//! element type; [`npy`] and [`npz`] read and write NumPy's files.
+//! element type; [`npy`] and [`npz`] read and write NumPy's files, [`golden`] the reference vectors of a model.
 
 mod backend;
 mod buffer;
@@ -15,6 +15,7 @@ mod card;
 pub mod codes;
 pub mod convert;
 mod error;
+pub mod golden;
 pub mod isa;
 pub mod npy;
 pub mod npz;
@@ -25,8 +26,8 @@ mod tensor;
 mod values;
 
 pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo, check_inputs};
-pub use card::{CardState, CardStatus, UnitStatus};
 pub use buffer::{Buffer, BufferError, Datatype, byte_strings};
+pub use card::{CardState, CardStatus, UnitStatus};
 pub use error::{LoadError, RunError};
 pub use tensor::{Data, Dtype, Element, Tensor, TensorError};
 pub use values::Values;

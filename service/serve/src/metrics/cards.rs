@@ -16,13 +16,18 @@ pub(super) fn write(text: &mut Text, versions: &[Version]) {
     }
     type Read = fn(&CardStatus) -> f64;
     let all: [(&str, Kind, &str, Read); 7] = [
-        ("working", Kind::Gauge, "Whether the card gets rows: 0 while it is left alone, probed or lost", |c| {
-            f64::from(u8::from(c.state == CardState::Working))
-        }),
+        (
+            "working",
+            Kind::Gauge,
+            "Whether the card gets rows: 0 while it is left alone, probed or lost",
+            |c| f64::from(u8::from(c.state == CardState::Working)),
+        ),
         ("slots", Kind::Gauge, "Buffer slots of each compute unit", |c| c.slots as f64),
         ("launches_total", Kind::Counter, "Launches of kernels that ended well", |c| c.launches as f64),
         ("rows_total", Kind::Counter, "Rows computed", |c| c.rows as f64),
-        ("rows_back_total", Kind::Counter, "Rows given back undone, to be run elsewhere", |c| c.rows_back as f64),
+        ("rows_back_total", Kind::Counter, "Rows given back undone, to be run elsewhere", |c| {
+            c.rows_back as f64
+        }),
         ("faults_total", Kind::Counter, "Steps of launches that failed", |c| c.faults as f64),
         ("restarts_total", Kind::Counter, "Times that the card was started again", |c| c.restarts as f64),
     ];
@@ -30,7 +35,9 @@ pub(super) fn write(text: &mut Text, versions: &[Version]) {
         family(text, &cards, name, kind, help, |c| Some(read(c)));
     }
     family(text, &cards, "power_watts", Kind::Gauge, "Power, of cards that tell", |c| c.power_w);
-    family(text, &cards, "temperature_celsius", Kind::Gauge, "Temperature, of cards that tell", |c| c.temperature_c);
+    family(text, &cards, "temperature_celsius", Kind::Gauge, "Temperature, of cards that tell", |c| {
+        c.temperature_c
+    });
     let name = "hypersonic_card_stage_seconds_total";
     text.family(name, Kind::Counter, "Seconds of launches in each stage, from queue to unpack");
     for (v, c) in &cards {
@@ -40,7 +47,9 @@ pub(super) fn write(text: &mut Text, versions: &[Version]) {
     }
     type OfUnit = fn(&UnitStatus) -> f64;
     let units: [(&str, Kind, &str, OfUnit); 2] = [
-        ("busy_seconds_total", Kind::Counter, "Seconds that a compute unit computed", |u| u.busy.as_secs_f64()),
+        ("busy_seconds_total", Kind::Counter, "Seconds that a compute unit computed", |u| {
+            u.busy.as_secs_f64()
+        }),
         ("rows", Kind::Gauge, "Rows in the slots of a compute unit", |u| u.rows as f64),
     ];
     for (name, kind, help, read) in units {
