@@ -51,31 +51,32 @@ impl Plan {
         padded(self.outputs[output], rows) + BEAT_BYTES
     }
 
-    /// Bytes of a slot in the shared memory.
-    fn slot_bytes(&self) -> usize {
-        let inputs = (0..self.inputs.len()).map(|i| self.input_bytes(i, self.rows));
-        let outputs = (0..self.outputs.len()).map(|o| self.output_bytes(o, self.rows));
-        inputs.chain(outputs).map(|bytes| bytes.next_multiple_of(ALIGNMENT)).sum()
-    }
-
     /// Bytes of the shared memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.slot_bytes() * self.slots * self.units.len()
+        self.start(self.units.len(), 0)
     }
 
     /// Where in the shared memory an input's rows lie.
     pub(crate) fn input(&self, unit: usize, slot: usize, input: usize, rows: usize) -> Range<usize> {
-        let before = (0..input).map(|i| self.input_bytes(i, self.rows).next_multiple_of(ALIGNMENT));
-        let start = self.slot_bytes() * (unit * self.slots + slot) + before.sum::<usize>();
+        let start = self.start(unit, slot) + self.before(input, 0);
         start..start + self.input_bytes(input, rows)
     }
 
     /// Where in the shared memory an output's rows and trailer lie.
     pub(crate) fn output(&self, unit: usize, slot: usize, output: usize, rows: usize) -> Range<usize> {
-        let first = self.input(unit, slot, self.inputs.len(), 0).start;
-        let before = (0..output).map(|o| self.output_bytes(o, self.rows).next_multiple_of(ALIGNMENT));
-        let start = first + before.sum::<usize>();
+        let start = self.start(unit, slot) + self.before(self.inputs.len(), output);
         start..start + self.output_bytes(output, rows)
+    }
+
+    fn start(&self, unit: usize, slot: usize) -> usize {
+        self.before(self.inputs.len(), self.outputs.len()) * (unit * self.slots + slot)
+    }
+
+    /// Bytes of a slot's first buffers.
+    fn before(&self, inputs: usize, outputs: usize) -> usize {
+        let inputs = (0..inputs).map(|i| self.input_bytes(i, self.rows));
+        let outputs = (0..outputs).map(|o| self.output_bytes(o, self.rows));
+        inputs.chain(outputs).map(|bytes| bytes.next_multiple_of(ALIGNMENT)).sum()
     }
 }
 
