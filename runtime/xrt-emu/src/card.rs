@@ -77,6 +77,16 @@ impl Memory {
         allocation.get(from..from.checked_add(size)?).map(<[u8]>::to_vec)
     }
 
+    /// Whether bytes at an address are all in one allocation.
+    pub fn holds(&self, address: u64, size: usize) -> bool {
+        let allocations = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = allocations.range(..=address).next_back();
+        found.is_some_and(|(start, allocation)| {
+            let end = (address - start).checked_add(size as u64);
+            end.is_some_and(|end| end <= allocation.len() as u64)
+        })
+    }
+
     /// Writes bytes at an address; false, and nothing is written, where they would not all be in one allocation.
     pub fn write(&self, address: u64, bytes: &[u8]) -> bool {
         let mut allocations = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -199,9 +209,11 @@ mod tests {
         assert_eq!(memory.read(4096, 64).unwrap()[..8], [0, 0, 0, 0, 7, 7, 7, 7]);
         for (address, size) in [(0, 65), (64, 1), (4095, 1), (4096, 65)] {
             assert_eq!(memory.read(address, size), None, "{address} {size}");
+            assert!(!memory.holds(address, size), "{address} {size}");
             assert!(!memory.write(address, &vec![0; size]), "{address} {size}");
         }
         assert_eq!(memory.read(4096, usize::MAX), None);
+        assert!(memory.holds(4100, 60) && !memory.holds(4100, usize::MAX));
         assert!(memory.free(0) && !memory.free(0));
     }
 
