@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Environment,
     /// A bug of ours.
     Internal,
+    /// As a program that was run.
+    Program(u8),
 }
 
 impl Exit {
@@ -35,6 +37,7 @@ impl Exit {
             Self::Input => 3,
             Self::Environment => 4,
             Self::Internal => 5,
+            Self::Program(code) => code,
         }
     }
 
@@ -46,6 +49,7 @@ impl Exit {
             Self::Input => "input",
             Self::Environment => "environment",
             Self::Internal => "internal",
+            Self::Program(_) => "program",
         }
     }
 }

@@ -6,6 +6,7 @@
 mod backends;
 mod estimate;
 mod exit;
+mod interrupt;
 mod model;
 mod options;
 mod remote;
@@ -77,6 +78,7 @@ verbs! {
     Build build;
     Bitstream bitstream;
     Devices devices;
+    XrtEmu xrt_emu;
     Serve serve;
     Infer infer;
     Bench bench;
@@ -148,7 +150,7 @@ impl Report {
 
     fn into_json(self, verb: &str) -> Value {
         let mut all = Map::new();
-        all.insert("ok".into(), (self.exit == Exit::Ok).into());
+        all.insert("ok".into(), (self.exit.code() == 0).into());
         all.insert("exit_code".into(), self.exit.code().into());
         all.insert("verb".into(), verb.into());
         all.insert("warnings".into(), serde_json::to_value(self.warnings).unwrap_or_default());
@@ -178,7 +180,9 @@ pub(crate) fn main() -> ExitCode {
                 if !report.warnings.is_empty() {
                     complain(&render("warning", &report.warnings));
                 }
-                write_out(&report.text);
+                if !report.text.is_empty() {
+                    write_out(&report.text);
+                }
             }
             exit.into()
         }

@@ -5,6 +5,7 @@ mod bitstream;
 mod build;
 mod ci;
 mod docs;
+mod emu;
 mod golden;
 mod hostile;
 mod platforms;

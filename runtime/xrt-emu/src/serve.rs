@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,6 @@ pub enum Error {
     /// What came is no call.
     #[error("the host sent no call: {0}")]
     NoCall(&'static str),
-    /// The kernel cannot take an xclbin.
-    #[error("the xclbin cannot be loaded: {0}")]
-    Load(String),
 }
 
 /// Where the host waits: `user` and `id` are its `USER` and `EMULATION_SOCKETID`.
@@ -50,14 +48,18 @@ pub fn connect(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
     }
 }
 
-/// Answers a host's calls until it closes the card for good, or ends. After an error the process must `abort`.
-pub fn serve(host: &mut (impl Read + Write), kernel: &mut impl Kernel) -> Result<(), Error> {
+/// Answers a host's calls until it closes the card for good, or ends. After an error the process must `abort`. `load` makes
+/// the kernel of an xclbin; with none, after it has said why, the host is told that the xclbin was not loaded.
+pub fn serve(
+    host: &mut (impl Read + Write),
+    mut load: impl FnMut(&Image) -> Option<Arc<dyn Kernel>>,
+) -> Result<(), Error> {
     let mut card = Card::default();
     let mut body = Vec::new();
     while let Some(number) = receive(host, &mut body)? {
         let call = Call::parse(number, &body).ok_or(Error::NoCall("its body is no message"))?;
         let last = call == Call::Close { end: true };
-        host.write_all(&answer(call, &mut card, kernel)?.to_bytes())?;
+        host.write_all(&answer(call, &mut card, &mut load).to_bytes())?;
         if last {
             break;
         }
@@ -90,35 +92,38 @@ fn receive(host: &mut impl Read, body: &mut Vec<u8>) -> Result<Option<u64>, Erro
     Ok(Some(number))
 }
 
-fn answer(call: Call<'_>, card: &mut Card, kernel: &mut impl Kernel) -> Result<Answer, Error> {
-    Ok(match call {
+fn answer(
+    call: Call<'_>,
+    card: &mut Card,
+    load: &mut impl FnMut(&Image) -> Option<Arc<dyn Kernel>>,
+) -> Answer {
+    match call {
         Call::Close { .. } | Call::Other => Answer::Done(true),
         Call::Load { metadata, bitstream, banks } => {
-            kernel.load(&Image { metadata, bitstream, banks }).map_err(Error::Load)?;
-            Answer::Done(true)
+            let kernel = load(&Image { metadata, bitstream, banks });
+            let loaded = kernel.is_some();
+            kernel.into_iter().for_each(|kernel| card.load(kernel));
+            Answer::Done(loaded)
         }
-        Call::Allocate { address, size } => Answer::Done(card.allocate(address, size)),
-        Call::Free { address } => Answer::Done(card.free(address)),
-        Call::ToCard { address, data } => match card.memory().bytes_mut(address, data.len()) {
-            Some(memory) => {
-                memory.copy_from_slice(data);
-                Answer::Copied(data.len() as u64)
-            }
-            None => Answer::Copied(0),
-        },
+        Call::Allocate { address, size } => Answer::Done(card.memory.allocate(address, size)),
+        Call::Free { address } => Answer::Done(card.memory.free(address)),
+        Call::ToCard { address, data } => {
+            let written = card.memory.write(address, data);
+            Answer::Copied(if written { data.len() as u64 } else { 0 })
+        }
         Call::FromCard { address, size } => {
-            let memory = usize::try_from(size).ok().and_then(|size| card.memory().bytes(address, size));
-            Answer::Bytes(memory.unwrap_or_default().to_vec())
+            let bytes = usize::try_from(size).ok().and_then(|size| card.memory.read(address, size));
+            Answer::Bytes(bytes.unwrap_or_default())
         }
-        Call::Write { address, data } => Answer::Done(card.write(address, data, kernel)),
+        Call::Write { address, data } => Answer::Done(card.write(address, data)),
         Call::Read { address, size } => Answer::Registers(card.read(address, size)),
         Call::WriteRegister { unit, offset, data } => {
-            Answer::Done(unit.checked_add(offset).is_some_and(|at| card.write(at, data, kernel)))
+            Answer::Done(unit.checked_add(offset).is_some_and(|at| card.write(at, data)))
         }
         Call::ReadRegister { unit, offset, size } => {
             Answer::Registers(unit.checked_add(offset).and_then(|at| card.read(at, size)))
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -128,25 +133,19 @@ mod tests {
     use crate::{Memory, Registers};
 
     /// `y = 2 x`, for bytes: pointers at 0x10 and 0x1c, their number at 0x28.
-    #[derive(Default)]
-    struct Twice(Option<Image>);
+    struct Twice;
 
     impl Kernel for Twice {
-        fn load(&mut self, image: &Image) -> Result<(), String> {
-            if image.banks.is_empty() {
-                return Err("no memory".to_owned());
-            }
-            self.0 = Some(image.clone());
-            Ok(())
-        }
-
-        fn run(&mut self, unit: u64, registers: &Registers, memory: &mut Memory) {
+        fn run(&self, unit: u64, registers: &Registers, memory: &Memory) {
             assert_eq!(unit, UNIT);
-            let size = registers.u32(0x28) as usize;
-            let x = memory.bytes(registers.u64(0x10), size).unwrap().to_vec();
-            let y = memory.bytes_mut(registers.u64(0x1c), size).unwrap();
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = 2 * x);
+            let mut bytes = memory.read(registers.u64(0x10), registers.u32(0x28) as usize).unwrap();
+            bytes.iter_mut().for_each(|byte| *byte *= 2);
+            assert!(memory.write(registers.u64(0x1c), &bytes));
         }
+    }
+
+    fn load(image: &Image) -> Option<Arc<dyn Kernel>> {
+        (!image.banks.is_empty()).then(|| Arc::new(Twice) as Arc<dyn Kernel>)
     }
 
     const UNIT: u64 = 0x1_0000;
@@ -185,7 +184,7 @@ mod tests {
 
     fn serve_calls(calls: &[Vec<u8>]) -> (Result<(), Error>, Vec<Vec<u8>>) {
         let mut host = Host { sent: io::Cursor::new(calls.concat()), got: Vec::new() };
-        let result = serve(&mut host, &mut Twice::default());
+        let result = serve(&mut host, load);
         let mut answers = Vec::new();
         let mut rest = &host.got[..];
         while let Some((header, after)) = rest.split_at_checked(9) {
@@ -208,52 +207,46 @@ mod tests {
         bytes
     }
 
+    /// Sends a call, and gives the body of the answer.
+    fn ask(host: &mut UnixStream, call: &[u8]) -> Vec<u8> {
+        host.write_all(call).unwrap();
+        let mut header = [0; 9];
+        host.read_exact(&mut header).unwrap();
+        let mut body = vec![0; Fields::parse(&header).unwrap().number(1) as usize];
+        host.read_exact(&mut body).unwrap();
+        body
+    }
+
     #[test]
     fn a_run_is_calls_in_the_order_of_xrt() {
+        let (mut host, mut process) = UnixStream::pair().unwrap();
+        let serving = thread::spawn(move || serve(&mut process, load));
         let bank = m().number(7, 1 << 30).into_bytes();
-        let read = || call(11, m().number(2, UNIT).number(3, 4));
-        let (result, answers) = serve_calls(&[
-            call(28, m()),
-            call(3, m().bytes(1, b"x").bytes(2, b"b").bytes(8, &bank)),
-            call(4, m().number(1, 0).number(2, 64)),
-            call(4, m().number(1, 4096).number(2, 64)),
-            call(6, m().number(3, 0).bytes(4, &[1, 2, 3]).number(5, 3)),
-            call(9, m().number(2, UNIT).bytes(4, &registers(0))),
-            read(),
-            call(9, m().number(2, UNIT).bytes(4, &registers(1))),
-            read(),
-            read(),
-            call(7, m().number(4, 4096).number(5, 4)),
-            call(52, m().number(1, UNIT).number(2, 0x28).number(3, 4)),
-            call(5, m().number(1, 4096)),
-            call(1, m().number(3, 0)),
-            call(1, m().number(3, 1)),
-            call(4, m()),
-        ]);
-        result.unwrap();
-        let done = &b"\x08\x01"[..];
+        let mut ask = |number, message| ask(&mut host, &call(number, message));
+        let read = || m().number(2, UNIT).number(3, 4);
+        let (done, not_done) = (&b"\x08\x01"[..], &b"\x08\0"[..]);
         let status = |status: u8| [8, 1, 0x12, 4, status, 0, 0, 0];
-        let [idle, finished] = [status(4), status(0xe)];
-        assert_eq!(
-            answers,
-            [
-                done,
-                done,
-                done,
-                done,
-                b"\x08\x03",
-                done,
-                &idle,
-                done,
-                &finished,
-                &idle,
-                b"\x08\x04\x12\x04\x02\x04\x06\x00",
-                b"\x08\x01\x12\x04\x03\0\0\0",
-                done,
-                done,
-                done
-            ]
-        );
+        assert_eq!(ask(28, m()), done);
+        assert_eq!(ask(3, m()), not_done, "there is no memory");
+        assert_eq!(ask(3, m().bytes(1, b"x").bytes(2, b"b").bytes(8, &bank)), done);
+        assert_eq!(ask(4, m().number(1, 0).number(2, 64)), done);
+        assert_eq!(ask(4, m().number(1, 4096).number(2, 64)), done);
+        assert_eq!(ask(6, m().number(3, 0).bytes(4, &[1, 2, 3]).number(5, 3)), b"\x08\x03");
+        assert_eq!(ask(9, m().number(2, UNIT).bytes(4, &registers(0))), done);
+        assert_eq!(ask(11, read()), status(4));
+        assert_eq!(ask(9, m().number(2, UNIT).bytes(4, &registers(1))), done);
+        let mut now = ask(11, read());
+        while now == status(1) {
+            now = ask(11, read());
+        }
+        assert_eq!((now, ask(11, read())), (status(0xe).into(), status(4).into()));
+        assert_eq!(ask(7, m().number(4, 4096).number(5, 4)), b"\x08\x04\x12\x04\x02\x04\x06\x00");
+        let register = m().number(1, UNIT).number(2, 0x28).number(3, 4);
+        assert_eq!(ask(52, register), b"\x08\x01\x12\x04\x03\0\0\0");
+        assert_eq!(ask(5, m().number(1, 4096)), done);
+        assert_eq!(ask(1, m().number(3, 0)), done);
+        assert_eq!(ask(1, m().number(3, 1)), done);
+        serving.join().unwrap().unwrap();
     }
 
     #[test]
@@ -292,7 +285,6 @@ mod tests {
         let mut body = call(4, m().number(1, 1));
         body[HEADER] = 0x0b;
         assert_eq!(said(&[body]), "the host sent no call: its body is no message");
-        assert_eq!(said(&[call(3, m())]), "the xclbin cannot be loaded: no memory");
     }
 
     #[test]

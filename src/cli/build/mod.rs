@@ -1,5 +1,6 @@
 //! `build`: from a package towards a bitstream, with the vendor's tools where they are installed.
 
+mod emu;
 mod plan;
 mod process;
 mod record;
@@ -40,8 +41,12 @@ a log; what their reports say is kept in PACKAGE/evidence.json.
 Where a step needs what this machine does not have, the steps before it are done, nothing failed, and the commands for the
 rest are printed: the exit code is 4, and \"complete\" is false in --json.
 
+With --target emu no step runs: the xclbin, PACKAGE/build/KERNEL.emu.xclbin, is for the cards of `hypersonic xrt-emu`, and
+needs no Vitis. emconfig.json beside it describes such a card.
+
 Examples:
   hypersonic build package/ --until csim
+  hypersonic build package/ --target emu --cus 4
   hypersonic build package/ --until hw --dry-run
   hypersonic build package/ --until cosim
   hypersonic build package/ --platform U55C --until hw --skip cosim,hw_emu")]
@@ -53,8 +58,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CARD|NAME|XPFM")]
     platform: Option<String>,
     /// Last step
-    #[arg(long, value_name = "STEP")]
-    until: Until,
+    #[arg(long, value_name = "STEP", required_unless_present = "target")]
+    until: Option<Until>,
+    /// Build for something else than the steps do
+    #[arg(long, value_name = "TARGET", conflicts_with_all = ["until", "platform", "skip", "dry_run", "timeout"])]
+    target: Option<emu::Target>,
+    /// With --target emu: compute units [default: as many as the package links]
+    #[arg(long, value_name = "N", requires = "target", value_parser = clap::value_parser!(u32).range(1..=emu::MOST_UNITS))]
+    cus: Option<u32>,
+    /// With --target emu: the xclbin [default: PACKAGE/build/KERNEL.emu.xclbin]
+    #[arg(short, long, value_name = "FILE", requires = "target")]
+    output: Option<PathBuf>,
     /// Steps before the last that are left out
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     skip: Vec<Skip>,
@@ -79,11 +93,12 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         return Err(Failure::input(format!("{}: the package has no kernel", args.package.display()))
             .help("compile the model again"));
     };
-    let platform = platform(&args, kernel.platform.as_deref())?;
+    let Some(until) = args.until else { return emu::run(&args, &package, &kernel) };
+    let platform = platform(&args, until, kernel.platform.as_deref())?;
     // What is built must be what was compiled.
     package.check_files()?;
-    let tasks = Task::until(args.until, &args.skip);
-    let tools = if args.until > Until::Csim {
+    let tasks = Task::until(until, &args.skip);
+    let tools = if until > Until::Csim {
         let _step = context.step("looking for Vitis");
         Tools::find()
     } else {
@@ -112,7 +127,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
 }
 
 /// The platform to build for.
-fn platform(args: &Args, compiled: Option<&str>) -> Result<Option<String>, Failure> {
+fn platform(args: &Args, until: Until, compiled: Option<&str>) -> Result<Option<String>, Failure> {
     let card = args.platform.as_ref().and_then(|name| match Platform::parse(name) {
         Ok(Platform::Card(card)) => Some(card),
         Ok(Platform::Part(_)) | Err(_) => None,
@@ -137,7 +152,7 @@ fn platform(args: &Args, compiled: Option<&str>) -> Result<Option<String>, Failu
         }
     }
     let platform = given.or(compiled).map(str::to_owned);
-    if platform.is_none() && args.until >= Until::HwEmu {
+    if platform.is_none() && until >= Until::HwEmu {
         return Err(Failure::usage("the package was compiled for a part alone: hw_emu and hw need a platform")
             .help("compile the model again with --platform, or name a Vitis platform here"));
     }

@@ -6,16 +6,12 @@ use std::{
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use crate::cli::interrupt;
 
 /// How a tool ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +45,7 @@ pub(super) fn run(
     limit: Option<Duration>,
     hear: &mut dyn FnMut(&str),
 ) -> io::Result<End> {
-    listen();
+    interrupt::listen();
     let mut file = File::options().create(true).append(true).open(log)?;
     let mut child = command
         .stdin(Stdio::null())
@@ -86,7 +82,7 @@ pub(super) fn run(
             None => ended = child.try_wait()?.map(|status| (status, Instant::now())),
         }
         if ended.is_none() && stopped.is_none() {
-            let why = if INTERRUPTED.load(Ordering::Relaxed) {
+            let why = if interrupt::came() {
                 Some(End::Interrupted)
             } else {
                 limit.filter(|l| begin.elapsed() > *l).map(|_| End::Timeout)
@@ -154,25 +150,6 @@ fn stop(child: &mut Child) -> io::Result<ExitStatus> {
         Some(status) => Ok(status),
         None => child.wait(),
     }
-}
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// From now on Ctrl-C and SIGTERM stop the tool first; the child is in a group of its own and would not hear of them.
-fn listen() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        thread::spawn(|| {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-            runtime.block_on(async {
-                let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-                if let (Ok(mut interrupt), Ok(mut terminate)) = both {
-                    tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-                    INTERRUPTED.store(true, Ordering::Relaxed);
-                }
-            });
-        });
-    });
 }
 
 #[cfg(test)]
