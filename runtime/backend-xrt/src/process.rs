@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hs_xrt::{Environment, Mode, Xrt};
+use hs_xrt::{Environment, Xrt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,8 +28,6 @@ use crate::{
 
 /// Time in which [`probe`] must have answered.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(30);
-/// More cards than a machine has: where counting ends if XRT ends it nowhere.
-const MOST_CARDS: u32 = 64;
 /// Bytes of a line of a worker's that is logged at most, lines in a second, and lines at once.
 const LINE: u64 = 4096;
 const LINES_PER_SECOND: f64 = 10.0;
@@ -52,23 +50,13 @@ pub(crate) fn look() -> Probed {
         Ok(xrt) => xrt,
         Err(e) => return Probed { mode: "none".to_owned(), cards: 0, why: Some(e.to_string()) },
     };
-    let mut open = Vec::new();
-    // Without cards behind it, XRT opens any number of them.
-    let most = if xrt.mode() == Mode::Noop { 1 } else { MOST_CARDS };
-    let why = loop {
-        let index = open.len() as u32;
-        if index == most {
-            break None;
-        }
-        match xrt.device(index) {
-            Ok(device) => open.push(device),
-            Err(e) => break Some(e.to_string()),
-        }
+    let (cards, why) = match xrt.cards() {
+        // Opening one says why there is none.
+        Ok(0) => (0, xrt.device(0).err().map(|e| e.to_string())),
+        Ok(cards) => (cards, None),
+        Err(e) => (0, Some(e.to_string())),
     };
-    // The process ends without closing them.
-    let cards = open.len() as u32;
-    std::mem::forget(open);
-    Probed { mode: xrt.mode().to_string(), cards, why: why.filter(|_| cards == 0) }
+    Probed { mode: xrt.mode().to_string(), cards, why }
 }
 
 /// Asks a worker process for the cards that XRT finds here. `program`: the executable that calls

@@ -18,7 +18,7 @@ pub enum Mode {
 
 impl Mode {
     /// The file of the library that XRT opens for it, its shim.
-    fn shim(self) -> &'static str {
+    pub(crate) fn shim(self) -> &'static str {
         match self {
             Self::Hardware => "libxrt_core.so.2",
             Self::HardwareEmulation => "libxrt_hwemu.so.2",
