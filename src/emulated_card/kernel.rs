@@ -209,7 +209,11 @@ fn offset(kernel: &KernelMetadata, name: &str) -> Result<usize, String> {
 /// What the kernel takes of an element: as many bits as its type has.
 fn low_bits(code: i64, format: Format) -> i64 {
     let above = 64 - format.width().min(64);
-    if format.is_signed() { code << above >> above } else { (code.cast_unsigned() << above >> above).cast_signed() }
+    if format.is_signed() {
+        code << above >> above
+    } else {
+        (code.cast_unsigned() << above >> above).cast_signed()
+    }
 }
 
 /// What a BITSTREAM computes.

@@ -50,7 +50,11 @@ impl Rig {
         write(&dir.path().join(PACKAGE));
         let units = units.to_string();
         let mut build = hypersonic();
-        succeed(build.current_dir(dir.path()).args(["build", PACKAGE, "--target", "emu", "--cus", &units, "-o", XCLBIN]));
+        succeed(
+            build
+                .current_dir(dir.path())
+                .args(["build", PACKAGE, "--target", "emu", "--cus", &units, "-o", XCLBIN]),
+        );
         Some(Self { dir, bed })
     }
 
