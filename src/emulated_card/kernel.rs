@@ -7,7 +7,6 @@ use std::{
     process::abort,
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
 };
 
 use hs_emulator::{Emulator, Options};
@@ -174,8 +173,10 @@ impl Kernel for Card {
         if now.crash {
             abort();
         }
-        while now.hang {
-            thread::park_timeout(Duration::MAX);
+        if now.hang {
+            loop {
+                thread::park();
+            }
         }
         thread::sleep(now.slow);
         if let Err(why) = self.compute(registers, memory, &now) {
