@@ -3,8 +3,7 @@
 //     Card card = Card::open("0", "@TOP@.xclbin", "package");
 //     auto results = card.infer({{"x", values}}, rows);       // floats by ONNX name, any number of rows
 //
-// Never run on a card by those who wrote the generator: compiled against XRT 2.13, and run up to the missing trailer
-// in XRT's "noop" emulation.
+// Never run on a card by those who wrote the generator: run with XRT 2.13 and emulated cards (`hypersonic xrt-emu`).
 #ifndef HYPERSONIC_HOST_@GUARD@_XRT_HPP
 #define HYPERSONIC_HOST_@GUARD@_XRT_HPP
 

@@ -18,7 +18,9 @@ pub(crate) fn listen() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         thread::spawn(|| {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                return;
+            };
             runtime.block_on(async {
                 let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
                 if let (Ok(mut interrupt), Ok(mut terminate)) = both {

@@ -37,7 +37,7 @@ fail-load. The file is read again at each start of a kernel.
 
 Examples:
   hypersonic xrt-emu -- ./host net_kernel.emu.xclbin
-  hypersonic xrt-emu --devices 2 --timeout 60 -- python3 host.py
+  hypersonic xrt-emu --devices 2 --timeout 60 -- ./host two
   hypersonic xrt-emu --emconfig package/build/emconfig.json --faults faults.txt -- ./host")]
 pub(crate) struct Args {
     /// Cards that the program finds [default: 1]

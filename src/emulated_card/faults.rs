@@ -112,7 +112,17 @@ mod tests {
 
     #[test]
     fn what_is_no_fault_is_told() {
-        for line in ["hang", "0 1 hang", "x hang", "-1 hang", "0 hung", "0 slow", "0 slow=20", "0 hang=1", "0 slow=-1ms"] {
+        for line in [
+            "hang",
+            "0 1 hang",
+            "x hang",
+            "-1 hang",
+            "0 hung",
+            "0 slow",
+            "0 slow=20",
+            "0 hang=1",
+            "0 slow=-1ms",
+        ] {
             let why = Now::parse(line, 7).unwrap_err();
             assert!(why.starts_with(&format!("'{line}': expected ")), "{why}");
         }

@@ -71,7 +71,9 @@ impl Image {
     /// Reads and checks what `to_bytes` gives.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let advice = "`hypersonic build PACKAGE --target emu` writes one for emulated cards";
-        let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>().filter(|(fixed, _)| fixed.starts_with(MAGIC)) else {
+        let Some((fixed, rest)) =
+            bytes.split_first_chunk::<FIXED>().filter(|(fixed, _)| fixed.starts_with(MAGIC))
+        else {
             return Err(format!("its BITSTREAM is not one of ours; {advice}"));
         };
         let word = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
@@ -86,7 +88,8 @@ impl Image {
             Some(part.to_vec())
         };
         let mut rest = rest;
-        let mut parts = [u64::from(word(12)), long(16), long(24)].map(|length| part(&mut rest, length)).into_iter();
+        let mut parts =
+            [u64::from(word(12)), long(16), long(24)].map(|length| part(&mut rest, length)).into_iter();
         let mut next = || parts.next().flatten().ok_or_else(|| damaged("it is cut off"));
         let (header, text, constants) = (next()?, next()?, next()?);
         if !rest.is_empty() {

@@ -7,7 +7,6 @@ use std::{
     process::abort,
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
 };
 
 use hs_emulator::{Emulator, Options};
@@ -174,8 +173,10 @@ impl Kernel for Card {
         if now.crash {
             abort();
         }
-        while now.hang {
-            thread::park_timeout(Duration::MAX);
+        if now.hang {
+            loop {
+                thread::park();
+            }
         }
         thread::sleep(now.slow);
         if let Err(why) = self.compute(registers, memory, &now) {
@@ -209,7 +210,11 @@ fn offset(kernel: &KernelMetadata, name: &str) -> Result<usize, String> {
 /// What the kernel takes of an element: as many bits as its type has.
 fn low_bits(code: i64, format: Format) -> i64 {
     let above = 64 - format.width().min(64);
-    if format.is_signed() { code << above >> above } else { (code.cast_unsigned() << above >> above).cast_signed() }
+    if format.is_signed() {
+        code << above >> above
+    } else {
+        (code.cast_unsigned() << above >> above).cast_signed()
+    }
 }
 
 /// What a BITSTREAM computes.

@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether a program's first argument asks for this process.
 pub(crate) fn is_asked_for(called: Option<&OsStr>) -> bool {
-    called.and_then(|called| Path::new(called).file_name()) == Some(OsStr::new(hs_xrt_emu::bed::DEVICE_PROCESS))
+    called.and_then(|called| Path::new(called).file_name())
+        == Some(OsStr::new(hs_xrt_emu::bed::DEVICE_PROCESS))
 }
 
 /// Serves a host until it closes the card. What goes wrong ends the process by `abort`: a host waits for ever for one
@@ -89,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_process_is_asked_for_by_name() {
-        for (called, asked) in [("/a/b/genericpciemodel", true), ("genericpciemodel", true), ("/a/hypersonic", false)]
+        for (called, asked) in
+            [("/a/b/genericpciemodel", true), ("genericpciemodel", true), ("/a/hypersonic", false)]
         {
             assert_eq!(is_asked_for(Some(OsStr::new(called))), asked, "{called}");
         }

@@ -50,10 +50,14 @@ fn emu_builds_an_xclbin_of_a_package() {
 #[test]
 fn emu_has_the_memories_that_the_package_links() {
     let dir = tempfile::tempdir().unwrap();
-    let kernel = compiled(dir.path(), &["--platform", "U55C", "--cus", "2", "--strategy", "resource"]);
+    let kernel = compiled(dir.path(), &["--platform", "U55C", "--cus", "2", "--reuse", "64"]);
     run!(dir.path(), "build", "pkg", "--target", "emu", "-o", "f.xclbin", "--cus", "3").ok();
-    let design = Design::of(&Xclbin::parse(&fs::read(dir.path().join("f.xclbin")).unwrap()).unwrap()).unwrap();
-    assert_eq!((design.platform.as_str(), design.memories.len()), ("xilinx_u55c_gen3x16_xdma_3_202210_1", 32));
+    let design =
+        Design::of(&Xclbin::parse(&fs::read(dir.path().join("f.xclbin")).unwrap()).unwrap()).unwrap();
+    assert_eq!(
+        (design.platform.as_str(), design.memories.len()),
+        ("xilinx_u55c_gen3x16_xdma_3_202210_1", 32)
+    );
     let link = fs::read_to_string(dir.path().join("pkg/hls/connectivity.cfg")).unwrap();
     for (unit, like) in [(0, 1), (1, 2), (2, 1)] {
         let arguments = &design.kernels[0].arguments;
@@ -74,7 +78,7 @@ fn emu_refuses_what_does_not_go_together() {
         (&["build", "pkg"][..], "--until"),
         (&["build", "pkg", "--target", "emu", "--until", "csim"], "cannot be used with"),
         (&["build", "pkg", "--target", "hw"], "invalid value"),
-        (&["build", "pkg", "--until", "csim", "--cus", "2"], "--target"),
+        (&["build", "pkg", "--until", "csim", "--cus", "2"], "cannot be used with"),
         (&["build", "pkg", "--target", "emu", "--cus", "32"], "32"),
         (&["build", "nowhere", "--target", "emu"], "is no package"),
         (&["xrt-emu", "true"], "unexpected argument"),
@@ -147,7 +151,13 @@ fn xrt_emu_stops_when_it_is_asked_to() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_) = xrt_emu(dir.path(), &["--", "true"]) else { return };
     let mut emu = Command::new(assert_cmd::cargo::cargo_bin("hypersonic"));
-    emu.args(["xrt-emu", "--", "sh", "-c", "trap 'echo ended > told; exit' TERM; echo $XILINX_XRT > on; while :; do sleep 0.05; done"]);
+    emu.args([
+        "xrt-emu",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo ended > told; exit' TERM; echo $XILINX_XRT > on; while :; do sleep 0.05; done",
+    ]);
     let mut emu = emu.current_dir(dir.path()).spawn().unwrap();
     let on = dir.path().join("on");
     while !fs::read_to_string(&on).is_ok_and(|text| text.ends_with('\n')) {
@@ -158,4 +168,32 @@ fn xrt_emu_stops_when_it_is_asked_to() {
     assert_eq!(emu.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_to_string(dir.path().join("told")).unwrap(), "ended\n");
     assert!(!Path::new(fs::read_to_string(on).unwrap().trim()).exists());
+}
+
+#[test]
+fn xrt_emu_takes_its_program_along_when_it_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_) = xrt_emu(dir.path(), &["--", "true"]) else { return };
+    let mut emu = Command::new(assert_cmd::cargo::cargo_bin("hypersonic"));
+    emu.args([
+        "xrt-emu",
+        "--",
+        "sh",
+        "-c",
+        "echo $XILINX_XRT > on; while :; do touch alive; sleep 0.05; done",
+    ]);
+    let mut emu = emu.current_dir(dir.path()).spawn().unwrap();
+    let alive = dir.path().join("alive");
+    while !alive.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    emu.kill().unwrap();
+    emu.wait().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    fs::remove_file(&alive).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(!alive.exists(), "the program lives on");
+    // Nobody was left to remove the bed.
+    let bed = fs::read_to_string(dir.path().join("on")).unwrap();
+    fs::remove_dir_all(Path::new(bed.trim()).parent().unwrap()).unwrap();
 }

@@ -51,9 +51,9 @@ fn ends_well(rig: &Rig, host: &mut Command) {
 fn bindings(units: u32) {
     let Some(rig) = Rig::new(digits, units, 2) else { return };
     let model = Model::open(&rig.at(PACKAGE));
-    let top = fs::read_dir(rig.at(PACKAGE).join(HOST)).unwrap().find_map(|entry| {
-        entry.unwrap().file_name().to_str()?.strip_suffix("_xrt.hpp").map(str::to_owned)
-    });
+    let top = fs::read_dir(rig.at(PACKAGE).join(HOST))
+        .unwrap()
+        .find_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix("_xrt.hpp").map(str::to_owned));
     let top = top.unwrap();
     let header = rig.at(PACKAGE).join(HOST).join(format!("{top}_xrt.hpp"));
     let arguments = ["-include".to_owned(), header.display().to_string(), format!("-DMODEL={top}")];

@@ -18,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const PACKAGE: &str = "pkg";
 pub(crate) const XCLBIN: &str = "net.xclbin";
 pub(crate) const FAULTS: &str = "faults";
+pub(crate) const IMAGES: &str = "images";
 
 pub(crate) struct Rig {
     dir: tempfile::TempDir,
@@ -50,7 +51,11 @@ impl Rig {
         write(&dir.path().join(PACKAGE));
         let units = units.to_string();
         let mut build = hypersonic();
-        succeed(build.current_dir(dir.path()).args(["build", PACKAGE, "--target", "emu", "--cus", &units, "-o", XCLBIN]));
+        succeed(
+            build
+                .current_dir(dir.path())
+                .args(["build", PACKAGE, "--target", "emu", "--cus", &units, "-o", XCLBIN]),
+        );
         Some(Self { dir, bed })
     }
 
@@ -63,7 +68,8 @@ impl Rig {
         let output = self.at("output");
         let file = File::create(&output).unwrap();
         program.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        program.current_dir(self.dir.path()).env("HYPERSONIC_EMU_FAULTS", self.at(FAULTS));
+        program.current_dir(self.dir.path());
+        program.env("HYPERSONIC_EMU_FAULTS", self.at(FAULTS)).env("HYPERSONIC_EMU_IMAGES", self.at(IMAGES));
         let end = self.bed.run(program, Some(LIMIT), &|| false).unwrap();
         (end, String::from_utf8_lossy(&fs::read(output).unwrap()).into_owned())
     }

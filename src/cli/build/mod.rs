@@ -64,10 +64,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TARGET", conflicts_with_all = ["until", "platform", "skip", "dry_run", "timeout"])]
     target: Option<emu::Target>,
     /// With --target emu: compute units [default: as many as the package links]
-    #[arg(long, value_name = "N", requires = "target", value_parser = clap::value_parser!(u32).range(1..=emu::MOST_UNITS))]
+    #[arg(long, value_name = "N", requires = "target", conflicts_with = "until", value_parser = clap::value_parser!(u32).range(1..=emu::MOST_UNITS))]
     cus: Option<u32>,
     /// With --target emu: the xclbin [default: PACKAGE/build/KERNEL.emu.xclbin]
-    #[arg(short, long, value_name = "FILE", requires = "target")]
+    #[arg(short, long, value_name = "FILE", requires = "target", conflicts_with = "until")]
     output: Option<PathBuf>,
     /// Steps before the last that are left out
     #[arg(long, value_name = "STEP", value_delimiter = ',')]

@@ -19,15 +19,15 @@ int main(int, char **argv) {
     try {
         xrt::device device{0};
         const xrt::uuid uuid = device.load_xclbin(argv[1]);
-        std::vector<xrt::bo> outputs;
+        std::vector<xrt::bo> inputs, outputs;
         std::vector<xrt::run> runs;
         for (std::size_t unit = 1; unit <= units; unit++) {
             xrt::kernel one{device, uuid, kernel + ":{" + kernel + "_" + std::to_string(unit) + "}"};
-            xrt::bo input{device, x.size(), one.group_id(0)};
-            input.write(x.data());
-            input.sync(XCL_BO_SYNC_BO_TO_DEVICE);
+            inputs.emplace_back(device, x.size(), one.group_id(0));
+            inputs.back().write(x.data());
+            inputs.back().sync(XCL_BO_SYNC_BO_TO_DEVICE);
             outputs.emplace_back(device, bytes, one.group_id(1));
-            runs.push_back(one(input, outputs.back(), rows));
+            runs.push_back(one(inputs.back(), outputs.back(), rows));
         }
         for (std::size_t i = 0; i < units; i++) {
             if (runs[i].wait() != ERT_CMD_STATE_COMPLETED)

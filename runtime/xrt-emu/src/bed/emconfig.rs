@@ -9,7 +9,7 @@ pub struct Emconfig {
     pub platform: String,
     /// Number of cards.
     pub cards: u32,
-    /// MiB of each memory bank.
+    /// MiB of each memory bank; from 1024 on whole GiB count.
     pub banks_mib: Vec<u64>,
 }
 
@@ -26,7 +26,7 @@ impl Emconfig {
 
     /// The file. XRT gives the first bank address 0 and each other one the end of the one before.
     pub fn to_json(&self) -> String {
-        let banks: Vec<_> = self.banks_mib.iter().map(|mib| json!({ "Size": format!("{mib}MB") })).collect();
+        let banks: Vec<_> = self.banks_mib.iter().map(|mib| json!({ "Size": size(*mib) })).collect();
         // All values are text, and one of the names is misspelt, as XRT reads them.
         let device = json!({
             "Name": self.platform,
@@ -49,5 +49,24 @@ impl Emconfig {
             },
         });
         format!("{all:#}\n")
+    }
+}
+
+/// XRT takes a number of 1024 and more for zero.
+fn size(mib: u64) -> String {
+    if mib < 1024 { format!("{mib}MB") } else { format!("{}GB", mib / 1024) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn banks_have_sizes_that_xrt_reads() {
+        assert_eq!([256, 512, 1023, 1024, 16 << 10].map(size), ["256MB", "512MB", "1023MB", "1GB", "16GB"]);
+        let emconfig = Emconfig { cards: 3, ..Emconfig::default() };
+        let read: serde_json::Value = serde_json::from_str(&emconfig.to_json()).unwrap();
+        let device = &read["Platform"]["Boards"][0]["Devices"][0];
+        assert_eq!((&device["NumDevices"], &device["DdrBanks"][1]["Size"]), (&json!("3"), &json!("16GB")));
     }
 }
