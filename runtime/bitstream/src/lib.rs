@@ -40,7 +40,7 @@ pub use aws::{Aws, AwsError, typed};
 pub use check::{Bitstream, Refusal, Shell, Target, differences};
 pub use digest::{Digest, ParseDigestError};
 pub use manifest::{
-    AwsImage, File, FileName, KernelEntry, Manifest, ManifestError, Origin, ParseFileNameError,
+    AwsImage, File, FileName, KernelEntry, Manifest, ManifestError, Origin, ParseFileNameError, is_afi,
 };
 pub use registry::{Fetched, Files, Listing, Location, Registry, RegistryError, Unreadable, Wanted};
-pub use timestamp::Timestamp;
+pub use timestamp::{ParseTimestampError, Timestamp};

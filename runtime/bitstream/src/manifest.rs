@@ -72,11 +72,12 @@ pub struct File {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwsImage {
-    /// Its id in its region, `afi-…`.
-    pub afi: String,
     /// Its global id, which loads it.
     pub agfi: Agfi,
-    /// The region that it was made in; none: the default of whoever made it.
+    /// Its id in its region, `afi-…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub afi: Option<String>,
+    /// The region that it was made in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
 }
@@ -98,8 +99,8 @@ pub struct Origin {
     pub creator: String,
     /// The time.
     pub created: Timestamp,
-    /// The AWS image, for an `.awsxclbin`.
-    pub aws: Option<AwsImage>,
+    /// Of an `.awsxclbin`: the image's id in its region, and the region.
+    pub image: (Option<String>, Option<String>),
 }
 
 /// Why a text is no manifest.
@@ -141,7 +142,9 @@ impl Manifest {
         let design = bitstream.design();
         let unit = |k: &hs_xclbin::Kernel| k.compute_units.iter().map(|u| u.name.clone()).collect();
         let kernel = |k: &hs_xclbin::Kernel| KernelEntry { name: k.name.clone(), compute_units: unit(k) };
-        let extension = if origin.aws.is_some() { "awsxclbin" } else { "xclbin" };
+        let (afi, region) = origin.image;
+        let aws = bitstream.xclbin().agfi().map(|agfi| AwsImage { agfi, afi, region });
+        let extension = if aws.is_some() { "awsxclbin" } else { "xclbin" };
         let file = name.of_file(bitstream.sha256(), extension);
         let clock = design.clocks.iter().find(|c| c.kind == hs_xclbin::ClockKind::DATA);
         Self {
@@ -158,7 +161,7 @@ impl Manifest {
             created: origin.created,
             file: File { name: file, bytes: bitstream.bytes(), sha256: bitstream.sha256() },
             golden: None,
-            aws: origin.aws,
+            aws,
             kernels: design.kernels.iter().map(kernel).collect(),
         }
     }
@@ -186,10 +189,10 @@ impl Manifest {
             return Err(ManifestError::Version(said("format_version")));
         }
         let manifest: Self = toml::from_str(text).map_err(wrong)?;
-        if let Some(aws) = &manifest.aws
-            && !is_afi(&aws.afi)
+        if let Some(afi) = manifest.aws.as_ref().and_then(|aws| aws.afi.as_ref())
+            && !is_afi(afi)
         {
-            let found = format!("\"{}\"", aws.afi.escape_debug());
+            let found = format!("\"{}\"", afi.escape_debug());
             return Err(ManifestError::Field { field: "aws.afi", found, expected: "afi-…".to_owned() });
         }
         if manifest.kernels.is_empty() {
@@ -258,8 +261,8 @@ impl Manifest {
     }
 }
 
-/// Whether a text is an id of an FPGA image.
-fn is_afi(text: &str) -> bool {
+/// Whether a text is an id of an AWS FPGA image in its region: `afi-` and hexadecimal digits.
+pub fn is_afi(text: &str) -> bool {
     let id = text.strip_prefix("afi-").unwrap_or_default();
     (8..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit())
 }

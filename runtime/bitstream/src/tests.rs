@@ -67,7 +67,7 @@ fn package() -> hs_package::Manifest {
 }
 
 fn origin(second: u64) -> Origin {
-    Origin { creator: "a test".to_owned(), created: Timestamp::of_unix(second), aws: None }
+    Origin { creator: "a test".to_owned(), created: Timestamp::of_unix(second), image: (None, None) }
 }
 
 /// A registry in a folder, and bitstreams beside it.
@@ -130,16 +130,21 @@ fn aws(builder: &Builder) -> Xclbin {
 fn a_manifest_reads_as_it_was_written() {
     let bed = Bed::new();
     let (_, bitstream) = bed.write(&builder());
-    let image = AwsImage {
-        afi: "afi-0f1e2d3c4b5a69788".to_owned(),
-        agfi: AGFI.parse().unwrap(),
-        region: Some("us-east-1".to_owned()),
-    };
     let plain = Manifest::new("net".parse().unwrap(), &bitstream, fingerprint(), origin(0));
     assert_eq!(plain.kernels[0].compute_units, ["one", "two"]);
     assert_eq!((plain.clock_mhz, plain.target), (Some(300), Target::Hw));
-    let full = Origin { aws: Some(image), ..origin(1) };
-    let full = Manifest::new("net-2.v1".parse().unwrap(), &bitstream, fingerprint(), full);
+    let image = Bitstream::of(Path::new("f.awsxclbin"), &aws(&builder()).to_bytes()).unwrap();
+    let afi = "afi-0f1e2d3c4b5a69788";
+    let full = Origin { image: (Some(afi.to_owned()), Some("us-east-1".to_owned())), ..origin(1) };
+    let full = Manifest::new("net-2.v1".parse().unwrap(), &image, fingerprint(), full);
+    let named = AwsImage {
+        agfi: AGFI.parse().unwrap(),
+        afi: Some(afi.to_owned()),
+        region: Some("us-east-1".to_owned()),
+    };
+    assert_eq!((full.aws.as_ref(), full.interfaces.len()), (Some(&named), 0));
+    let text = full.to_toml().unwrap().replace(afi, "afi-../x");
+    assert!(Manifest::parse(&text).unwrap_err().to_string().contains("aws.afi"), "{text}");
     for manifest in [plain, full.with_golden(Digest::of(b"golden"), 6)] {
         let text = manifest.to_toml().unwrap();
         assert_eq!(Manifest::parse(&text).as_ref(), Ok(&manifest), "{text}");
@@ -307,18 +312,20 @@ fn what_does_not_fit_is_refused_plainly() {
     for word in [INTERFACE, "00000000-0000-0000-0000-000000000001", "0000:3b:00.1", PLATFORM] {
         assert!(error.contains(word), "{word}: {error}");
     }
-    // Interfaces that are not known on either side leave the platform's name.
-    let unknown = Shell { interfaces: Vec::new(), ..shell(INTERFACE) };
+    // What is not known of the card refuses nothing.
+    let unknown = Shell { interfaces: Vec::new(), platform: Some("a_base".to_owned()), ..shell(INTERFACE) };
     bitstream.check_shell(&unknown).unwrap();
-    let named = Shell { platform: Some("xilinx_u50".to_owned()), ..unknown };
-    let error = bitstream.check_shell(&named).unwrap_err();
-    assert!(matches!(error, Refusal::Platform { .. }) && error.to_string().contains("xilinx_u50"), "{error}");
-    bitstream.check_shell(&Shell::default()).unwrap();
+    // A file without an interface is for the shell of a name.
+    let single = bed.write(&Builder { interface: None, ..builder() }).1;
+    let error = single.check_shell(&unknown).unwrap_err();
+    assert!(matches!(error, Refusal::Platform { .. }) && error.to_string().contains("a_base"), "{error}");
+    single.check_shell(&Shell { platform: Some(PLATFORM.replacen('_', ":", 2)), ..unknown.clone() }).unwrap();
+    single.check_shell(&Shell::default()).unwrap();
 
     // AWS' images fit AWS' cards, whatever these say.
     let image = Bitstream::of(Path::new("f.awsxclbin"), &aws(&builder()).to_bytes()).unwrap();
     image.check_package(&package).unwrap();
-    image.check_shell(&named).unwrap();
+    image.check_shell(&unknown).unwrap();
     image.check_shell(&elsewhere).unwrap();
 }
 
@@ -397,4 +404,10 @@ fn the_example_of_the_repository_is_a_manifest() {
     let example = listing.manifests.iter().find(|m| m.name.as_str() == "example").expect("example.toml");
     let interface: Uuid = INTERFACE.parse().unwrap();
     assert_eq!((example.platform.as_str(), example.interfaces.as_slice()), (PLATFORM, &[interface][..]));
+}
+
+#[test]
+fn words_are_quoted_for_a_shell() {
+    let words = ["v++", "a b", "it's", ""].map(str::to_owned);
+    assert_eq!(crate::typed(&words), r"v++ 'a b' 'it'\''s' ''");
 }

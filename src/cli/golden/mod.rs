@@ -128,12 +128,11 @@ fn write(args: &WriteArgs, context: &Context) -> Result<Report, Failure> {
         let codes = check::encode(&model.program, &floats)?;
         (floats, codes)
     };
-    let outputs = {
+    let golden = {
         let _step = context.step("emulating");
-        tensors::run(emulator.as_ref(), &codes, true)?
+        of(&model, floats, codes)?
     };
-    let rows = outputs.first().map_or(0, Tensor::rows);
-    let golden = Golden { about: About::of(&model.program, rows), values: floats, inputs: codes, outputs };
+    let rows = golden.about.rows;
     let mut file = tensors::temporary(&args.output)?;
     let mut w = BufWriter::new(&mut file);
     golden.write(&mut w).map_err(|e| Failure::file(&args.output, e))?;
@@ -177,6 +176,18 @@ pub(super) fn refused(path: &Path, error: &GoldenError) -> Failure {
              and write the vectors anew: `hypersonic golden write`",
         ),
     }
+}
+
+/// Golden vectors of random rows.
+pub(super) fn of_random(model: &Model, seed: u64, rows: usize) -> Result<Golden, Failure> {
+    of(model, Vec::new(), random(&model.program, seed, rows)?)
+}
+
+/// What the emulator makes of codes; `values` are the floats that they came from.
+fn of(model: &Model, values: Vec<Tensor>, codes: Vec<Tensor>) -> Result<Golden, Failure> {
+    let outputs = tensors::run(backends::emulator(model)?.as_ref(), &codes, true)?;
+    let rows = outputs.first().map_or(0, Tensor::rows);
+    Ok(Golden { about: About::of(&model.program, rows), values, inputs: codes, outputs })
 }
 
 /// Random codes in ONNX order, one tensor a model input.
