@@ -1,5 +1,5 @@
 //! Speed of packing tensors into rows and back, beside a copy of the tensor's bytes, on one core:
-//! `cargo xtask bench rows`.
+//! `cargo xtask bench rows`. An argument leaves the cases whose name contains it.
 //!
 //! Each figure is the fastest of many passes, and passes of all cases take turns: what disturbs the machine disturbs
 //! all of them.
@@ -63,6 +63,7 @@ fn seconds(bytes: usize, mut run: impl FnMut()) -> f64 {
 
 #[allow(clippy::print_stdout)]
 fn main() {
+    let only: Option<String> = std::env::args().nth(1);
     let isas: Vec<Checked> = Isa::ALL.into_iter().filter_map(Checked::new).collect();
     println!(
         "| source | case | instruction set | GB/s of f32 | of memcpy |\n| --- | --- | --- | --- | --- |"
@@ -73,7 +74,7 @@ fn main() {
         let mut copy = vec![1u8; size];
         let mut results = vec![1f32; values.len()];
         let mut runs = Vec::new();
-        for case in &CASES {
+        for case in CASES.iter().filter(|c| only.as_ref().is_none_or(|o| c.name.contains(o.as_str()))) {
             for isa in &isas {
                 let layout = layout(case).with_isa(*isa);
                 let rows = values.len() / layout.row_len();

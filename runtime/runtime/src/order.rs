@@ -120,13 +120,13 @@ fn blocks<T: Copy>(from: &[T], rows: usize, to: &mut [T]) {
         let row = |r: usize| &from[r * columns + left..][..width];
         // Four rows at a time: they become runs of four elements.
         for top in (0..rows & !3).step_by(4) {
-            let mut four = [[from[0]; 4]; COLUMNS];
-            let [a, b, c, d] = std::array::from_fn(|i| row(top + i));
-            for (i, four) in four[..width].iter_mut().enumerate() {
-                *four = [a[i], b[i], c[i], d[i]];
+            let (a, b, c, d) = (row(top), row(top + 1), row(top + 2), row(top + 3));
+            let mut runs = [[from[0]; 4]; COLUMNS];
+            for (((run, a), b), (c, d)) in runs.iter_mut().zip(a).zip(b).zip(c.iter().zip(d)) {
+                *run = [*a, *b, *c, *d];
             }
-            for (four, to) in four[..width].iter().zip(to[left * rows + top..].chunks_mut(rows)) {
-                to[..4].copy_from_slice(four);
+            for (run, to) in runs[..width].iter().zip(to[left * rows + top..].chunks_mut(rows)) {
+                to[..4].copy_from_slice(run);
             }
         }
         for top in rows & !3..rows {

@@ -29,7 +29,7 @@ pub(crate) struct Quantizer {
 }
 
 /// Elements that are converted at a time, so that one odd value does not slow a long slice.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 4096;
 
 /// What a loop does with values outside the range; what it has no member for goes to the fallback.
 #[derive(Debug, Clone, Copy)]

@@ -118,9 +118,9 @@ impl Layout {
             let onnx = &mut onnx[..rows.len() * self.len];
             self.elements(values, meaning, rows, onnx)?;
             for (onnx, to) in onnx.chunks_exact(self.len).zip(to.chunks_exact_mut(l.stride)) {
-                let (row, padding) = to.split_at_mut(l.row_bytes);
-                self.order.to_hardware(self.isa, onnx, row.as_chunks_mut().0);
-                padding.fill(0);
+                // The padding, which is shorter; a number of bytes that is known is not a call.
+                to[l.stride - 4..].fill(0);
+                self.order.to_hardware(self.isa, onnx, to[..l.row_bytes].as_chunks_mut().0);
             }
         }
         Ok(())
