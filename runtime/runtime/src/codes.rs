@@ -11,7 +11,7 @@ use hs_hw::{Node, Op, abi::RowLayout};
 
 use crate::{
     Datatype, RunError, Tensor, Values,
-    isa::Checked,
+    isa::{Checked, Isa},
     order::Order,
     quantize::{NanAt, Quantizer, low},
 };
@@ -62,6 +62,11 @@ impl Layout {
     /// The same, converting by the loops of this instruction set instead of the machine's best. No bit changes.
     pub fn with_isa(self, isa: Checked) -> Self {
         Self { quantizer: Quantizer::new(self.ty, isa), isa, ..self }
+    }
+
+    /// What its loops are compiled for.
+    pub fn isa(&self) -> Isa {
+        self.isa.isa()
     }
 
     /// ONNX name.
@@ -154,7 +159,7 @@ impl Layout {
             let mut row = vec![0; self.len];
             for codes in out.chunks_exact_mut(self.len) {
                 row.copy_from_slice(codes);
-                self.order.to_hardware(&row, codes);
+                self.order.to_hardware(self.isa, &row, codes);
             }
         }
         Ok(())
@@ -292,7 +297,7 @@ impl Layout {
         }
         let mut row = vec![0; self.len];
         for (codes, out) in codes.chunks_exact(self.len).zip(out.chunks_exact_mut(self.len)) {
-            self.order.to_onnx(codes, &mut row);
+            self.order.to_onnx(self.isa, codes, &mut row);
             out.iter_mut().zip(&row).for_each(|(out, code)| *out = value(*code));
         }
     }

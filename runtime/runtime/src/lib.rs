@@ -6,8 +6,9 @@
 //!
 //! A [`Buffer`] is a tensor as it travels between processes: bytes that are shared and not copied.
 //!
-//! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`convert`] changes their
-//! element type; [`npy`] and [`npz`] read and write NumPy's files, [`golden`] the reference vectors of a model.
+//! [`codes`] is the one place where a host's numbers become codes of a Program, or a card's packed rows, and back;
+//! [`convert`] changes their element type; [`npy`] and [`npz`] read and write NumPy's files, [`golden`] the reference
+//! vectors of a model. [`isa`] compiles loops for several instruction sets.
 
 mod backend;
 mod buffer;

@@ -1,5 +1,7 @@
 //! The order of a row's elements: ONNX's, and the hardware's.
 
+use crate::isa::{Checked, Kernel};
+
 /// How rows go from one order to the other.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
@@ -11,9 +13,6 @@ pub(crate) enum Order {
     /// For each hardware element its ONNX element.
     Any(Box<[u32]>),
 }
-
-/// Rows and columns of a block of a transposition: its source and target stay in the first-level cache.
-const BLOCK: usize = 32;
 
 impl Order {
     /// Axis i of the hardware tensor is ONNX axis `perm[i]`.
@@ -39,10 +38,10 @@ impl Order {
     ///
     /// # Panics
     /// When one of the slices is no row.
-    pub(crate) fn to_hardware<T: Copy>(&self, onnx: &[T], hardware: &mut [T]) {
+    pub(crate) fn to_hardware<T: Copy>(&self, isa: Checked, onnx: &[T], hardware: &mut [T]) {
         match self {
             Self::Same => hardware.copy_from_slice(onnx),
-            Self::Transposed { planes } => transpose(onnx, *planes, hardware),
+            Self::Transposed { planes } => isa.run(Transpose { from: onnx, rows: *planes, to: hardware }),
             Self::Any(order) => {
                 hardware.iter_mut().zip(order).for_each(|(to, from)| *to = onnx[*from as usize])
             }
@@ -53,26 +52,86 @@ impl Order {
     ///
     /// # Panics
     /// When one of the slices is no row.
-    pub(crate) fn to_onnx<T: Copy>(&self, hardware: &[T], onnx: &mut [T]) {
+    pub(crate) fn to_onnx<T: Copy>(&self, isa: Checked, hardware: &[T], onnx: &mut [T]) {
         match self {
             Self::Same => onnx.copy_from_slice(hardware),
-            Self::Transposed { planes } => transpose(hardware, hardware.len() / planes, onnx),
+            Self::Transposed { planes } => {
+                isa.run(Transpose { from: hardware, rows: hardware.len() / planes, to: onnx });
+            }
             Self::Any(order) => hardware.iter().zip(order).for_each(|(from, to)| onnx[*to as usize] = *from),
         }
     }
 }
 
 /// The transpose of a matrix of `rows` rows.
-fn transpose<T: Copy>(from: &[T], rows: usize, to: &mut [T]) {
+struct Transpose<'a, T> {
+    from: &'a [T],
+    rows: usize,
+    to: &'a mut [T],
+}
+
+/// Columns that are transposed together: what they become stays in the first-level cache.
+const COLUMNS: usize = 32;
+
+impl<T: Copy> Kernel for Transpose<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { from, rows, to } = self;
+        let columns = from.len() / rows;
+        assert_eq!(to.len(), from.len(), "places for a row's elements");
+        match (rows, columns) {
+            (2, _) => interleave::<2, T>(from, to),
+            (3, _) => interleave::<3, T>(from, to),
+            (4, _) => interleave::<4, T>(from, to),
+            (_, 2) => separate::<2, T>(from, to),
+            (_, 3) => separate::<3, T>(from, to),
+            (_, 4) => separate::<4, T>(from, to),
+            _ => blocks(from, rows, to),
+        }
+    }
+}
+
+/// `P` rows into elements of a column beside each other.
+#[inline(always)]
+fn interleave<const P: usize, T: Copy>(from: &[T], to: &mut [T]) {
+    let columns = from.len() / P;
+    let rows: [&[T]; P] = std::array::from_fn(|p| &from[p * columns..][..columns]);
+    for (i, to) in to.as_chunks_mut::<P>().0.iter_mut().enumerate() {
+        *to = std::array::from_fn(|p| rows[p][i]);
+    }
+}
+
+/// The inverse of [`interleave`].
+#[inline(always)]
+fn separate<const P: usize, T: Copy>(from: &[T], to: &mut [T]) {
+    let rows = to.len() / P;
+    for (p, to) in to.chunks_exact_mut(rows).enumerate() {
+        for (from, to) in from.as_chunks::<P>().0.iter().zip(to) {
+            *to = from[p];
+        }
+    }
+}
+
+#[inline(always)]
+fn blocks<T: Copy>(from: &[T], rows: usize, to: &mut [T]) {
     let columns = from.len() / rows;
-    assert_eq!(to.len(), from.len(), "places for a row's elements");
-    for left in (0..columns).step_by(BLOCK) {
-        for top in (0..rows).step_by(BLOCK) {
-            let height = BLOCK.min(rows - top);
-            for column in left..columns.min(left + BLOCK) {
-                let to = &mut to[column * rows + top..][..height];
-                let from = from[top * columns + column..].iter().step_by(columns);
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    for left in (0..columns).step_by(COLUMNS) {
+        let width = COLUMNS.min(columns - left);
+        let row = |r: usize| &from[r * columns + left..][..width];
+        // Four rows at a time: they become runs of four elements.
+        for top in (0..rows & !3).step_by(4) {
+            let (a, b, c, d) = (row(top), row(top + 1), row(top + 2), row(top + 3));
+            let mut runs = [[from[0]; 4]; COLUMNS];
+            for (((run, a), b), (c, d)) in runs.iter_mut().zip(a).zip(b).zip(c.iter().zip(d)) {
+                *run = [*a, *b, *c, *d];
+            }
+            for (run, to) in runs[..width].iter().zip(to[left * rows + top..].chunks_mut(rows)) {
+                to[..4].copy_from_slice(run);
+            }
+        }
+        for top in rows & !3..rows {
+            for (from, to) in row(top).iter().zip(to[left * rows + top..].iter_mut().step_by(rows)) {
+                *to = *from;
             }
         }
     }
@@ -95,6 +154,7 @@ fn hardware_to_onnx(onnx_shape: &[usize], perm: &[usize]) -> Box<[u32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
 
     fn permutations(n: usize) -> Vec<Vec<usize>> {
         if n == 0 {
@@ -111,19 +171,20 @@ mod tests {
 
     #[test]
     fn every_permutation_is_its_table() {
-        let shapes: [&[usize]; 8] =
-            [&[], &[5], &[3, 70], &[70, 40], &[1, 6, 7], &[3, 33, 35], &[4, 1, 9], &[2, 3, 4, 5]];
+        let shapes: [&[usize]; 9] =
+            [&[], &[5], &[3, 70], &[70, 40], &[1, 6, 7], &[3, 33, 35], &[4, 1, 9], &[2, 3, 4, 5], &[2, 8]];
         for shape in shapes {
             let onnx: Vec<usize> = (0..shape.iter().product()).collect();
             for perm in permutations(shape.len()) {
                 let order = Order::of(shape, &perm);
                 let want: Vec<usize> = hardware_to_onnx(shape, &perm).iter().map(|i| *i as usize).collect();
-                let mut hardware = vec![0; onnx.len()];
-                order.to_hardware(&onnx, &mut hardware);
-                assert_eq!(hardware, want, "{shape:?} {perm:?} {order:?}");
-                let mut back = vec![0; onnx.len()];
-                order.to_onnx(&hardware, &mut back);
-                assert_eq!(back, onnx, "{shape:?} {perm:?} {order:?}");
+                for isa in Isa::ALL.into_iter().filter_map(Checked::new) {
+                    let (mut hardware, mut back) = (vec![0; onnx.len()], vec![0; onnx.len()]);
+                    order.to_hardware(isa, &onnx, &mut hardware);
+                    assert_eq!(hardware, want, "{shape:?} {perm:?} {order:?}");
+                    order.to_onnx(isa, &hardware, &mut back);
+                    assert_eq!(back, onnx, "{shape:?} {perm:?} {order:?}");
+                }
             }
         }
     }

@@ -3,11 +3,12 @@
 //! `Type::quantize` is the definition and the fallback; the loops here are its twins for formats narrow enough
 //! for the significand of the float they compute in, and give the same codes (tested by property).
 //!
-//! How: `v = x × 2^frac` is exact, since frac is in range. With m = 1.5 × 2^p, p the number of fraction bits of the
-//! float, the sum v + m has an ulp of 1 as long as it stays in m's binade: it is rounded to the nearest integer,
-//! ties to even, which its low bits show, and the rest d = v - (v + m - m) is exact and tells how the other rounding
-//! modes differ. Saturation is a clamp of v before the rounding: the bounds are integers and every mode is monotone
-//! and keeps integers, so the order is free. A sum that leaves the binade, or NaN, sends the slice to the fallback.
+//! How: with m = 1.5 × 2^p × 2^-frac, p the number of fraction bits of the float, the sum x + m has an ulp of 2^-frac,
+//! the type's own grid, as long as it stays in m's binade: it is x rounded to the nearest code, ties to even, and the
+//! code is what its significand differs from m's by. The rest d = x - (x + m - m) is exact and tells how the other
+//! rounding modes differ. Saturation is a clamp of x before the rounding: the bounds are codes and every mode is
+//! monotone and keeps codes, so the order is free. A sum that leaves the binade, or NaN, sends the slice to the
+//! fallback.
 //!
 //! Elements come and go as little-endian bytes, so that the same loops read what clients send, at any alignment, and
 //! write rows of any element size.
@@ -28,7 +29,7 @@ pub(crate) struct Quantizer {
 }
 
 /// Elements that are converted at a time, so that one odd value does not slow a long slice.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 4096;
 
 /// What a loop does with values outside the range; what it has no member for goes to the fallback.
 #[derive(Debug, Clone, Copy)]
@@ -116,42 +117,41 @@ macro_rules! lanes {
             /// The loop. The modes are arguments so that each call is compiled for its own.
             #[inline(always)]
             fn by(self, rounding: Rounding, over: Over) {
-                const MAGIC: $float = 1.5 * (1u64 << $p) as $float;
-                const BITS: $int = MAGIC.to_bits() as $int;
+                const SIGNIFICAND: $int = (1 << $p) - 1;
+                const MIDDLE: $int = 1 << ($p - 1);
                 let f = self.ty.format;
-                let scale = (2.0 as $float).powi(f.frac());
+                let grid = (2.0 as $float).powi(-f.frac());
+                let magic = 1.5 * (1u64 << $p) as $float * grid;
+                let magic_bits = magic.to_bits() as $int;
+                let half = 0.5 * grid;
                 let (lo, hi) = (f.min() as $int, f.max() as $int);
+                let (lowest, highest) = (lo as $float * grid, hi as $float * grid);
                 let symmetric = lo + <$int>::from(f.is_signed());
                 let gap = <$int>::BITS - f.width();
                 let mask = <$int>::MAX >> (gap - 1);
                 let mut strayed = 0;
                 for (x, out) in self.x.iter().zip(self.out) {
-                    let mut v = (self.widen)(*x) * scale;
+                    let mut x = (self.widen)(*x);
                     if matches!(over, Over::Sat) {
                         // NaN is neither below nor above.
-                        v = if v < lo as $float { lo as $float } else { v };
-                        v = if v > hi as $float { hi as $float } else { v };
+                        x = if x < lowest { lowest } else { x };
+                        x = if x > highest { highest } else { x };
                     }
-                    let sum = v + MAGIC;
+                    let sum = x + magic;
                     let bits = sum.to_bits() as $int;
-                    strayed |= bits ^ BITS;
-                    let d = v - (sum - MAGIC);
+                    strayed |= bits ^ magic_bits;
+                    let d = x - (sum - magic);
+                    let one = |yes: bool| <$int>::from(yes);
                     let correction = match rounding {
                         Rounding::RndConv => 0,
-                        Rounding::Rnd => <$int>::from(d == 0.5),
-                        Rounding::RndMinInf => -<$int>::from(d == -0.5),
-                        Rounding::RndInf => {
-                            <$int>::from(v > 0.0 && d == 0.5) - <$int>::from(v < 0.0 && d == -0.5)
-                        }
-                        Rounding::RndZero => {
-                            <$int>::from(v < 0.0 && d == 0.5) - <$int>::from(v > 0.0 && d == -0.5)
-                        }
-                        Rounding::Trn => -<$int>::from(d < 0.0),
-                        Rounding::TrnZero => {
-                            <$int>::from(v < 0.0 && d > 0.0) - <$int>::from(v > 0.0 && d < 0.0)
-                        }
+                        Rounding::Rnd => one(d == half),
+                        Rounding::RndMinInf => -one(d == -half),
+                        Rounding::RndInf => one(x > 0.0 && d == half) - one(x < 0.0 && d == -half),
+                        Rounding::RndZero => one(x < 0.0 && d == half) - one(x > 0.0 && d == -half),
+                        Rounding::Trn => -one(d < 0.0),
+                        Rounding::TrnZero => one(x < 0.0 && d > 0.0) - one(x > 0.0 && d < 0.0),
                     };
-                    let code = bits.wrapping_sub(BITS).wrapping_add(correction);
+                    let code = (bits & SIGNIFICAND) - MIDDLE + correction;
                     let code = match over {
                         Over::Sat => code,
                         Over::SatSym => code.clamp(symmetric, hi),
@@ -215,8 +215,8 @@ impl Quantizer {
     pub(crate) fn f32<const O: usize>(&self, x: &[[u8; 4]], out: &mut [[u8; O]]) -> Result<(), NanAt> {
         let f = self.ty.format;
         let widen = |x| f64::from(f32::from_le_bytes(x));
-        // The product with 2^frac must be exact or overflow to infinity.
-        let single = f.width() <= 22 && (0..=120).contains(&f.frac());
+        // Bounds and halves of the grid must be normal numbers.
+        let single = f.width() <= 22 && f.frac().abs() <= 80;
         let double = f.width() <= 50 && f.frac().abs() <= 800;
         self.chunks(x, out, widen, |x, out| {
             single && self.single(x, out, f32::from_le_bytes)
@@ -227,7 +227,7 @@ impl Quantizer {
     /// The low bytes of the codes of double-precision values.
     pub(crate) fn f64<const O: usize>(&self, x: &[[u8; 8]], out: &mut [[u8; O]]) -> Result<(), NanAt> {
         let f = self.ty.format;
-        let double = f.width() <= 50 && (0..=1000).contains(&f.frac());
+        let double = f.width() <= 50 && f.frac().abs() <= 800;
         self.chunks(x, out, f64::from_le_bytes, |x, out| double && self.double(x, out, f64::from_le_bytes))
     }
 

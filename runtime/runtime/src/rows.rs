@@ -57,7 +57,7 @@ impl Layout {
     /// When `to` has no places for whole rows, or `from` not the bytes of as many rows.
     pub fn unpack_f32(&self, from: &[u8], to: &mut [f32]) {
         match self.f32_scale() {
-            Some(scale) => self.unpack(from, to, |c| c as f32 * scale, |c| c as f32 * scale),
+            Some(scale) => self.unpack(from, to, move |c| c as f32 * scale, move |c| c as f32 * scale),
             None => self.unpack(from, to, |c| self.far_f32(c.into()), |c| self.far_f32(c)),
         }
     }
@@ -68,7 +68,7 @@ impl Layout {
     /// As [`unpack_f32`](Self::unpack_f32).
     pub fn unpack_f64(&self, from: &[u8], to: &mut [f64]) {
         let format = self.ty().format;
-        self.unpack(from, to, |c| format.value(c.into()), |c| format.value(c.into()));
+        self.unpack(from, to, move |c| format.value(c.into()), move |c| format.value(c.into()));
     }
 
     /// As [`unpack_f32`](Self::unpack_f32), the codes themselves.
@@ -118,30 +118,36 @@ impl Layout {
             let onnx = &mut onnx[..rows.len() * self.len];
             self.elements(values, meaning, rows, onnx)?;
             for (onnx, to) in onnx.chunks_exact(self.len).zip(to.chunks_exact_mut(l.stride)) {
-                let (row, padding) = to.split_at_mut(l.row_bytes);
-                self.order.to_hardware(onnx, row.as_chunks_mut().0);
-                padding.fill(0);
+                // The padding, which is shorter; a number of bytes that is known is not a call.
+                to[l.stride - 4..].fill(0);
+                self.order.to_hardware(self.isa, onnx, to[..l.row_bytes].as_chunks_mut().0);
             }
         }
         Ok(())
     }
 
     /// Codes that 32 bits hold go through `narrow`, others through `wide`.
-    fn unpack<T>(&self, from: &[u8], to: &mut [T], narrow: impl Fn(i32) -> T, wide: impl Fn(i64) -> T) {
+    fn unpack<T>(
+        &self,
+        from: &[u8],
+        to: &mut [T],
+        narrow: impl Fn(i32) -> T + Copy,
+        wide: impl Fn(i64) -> T + Copy,
+    ) {
         let l = &self.packed;
         match (l.element_bytes, l.signed) {
-            (1, true) => self.unpack_as(from, to, |b| narrow(i8::from_le_bytes(b).into())),
-            (1, false) => self.unpack_as(from, to, |b| narrow(u8::from_le_bytes(b).into())),
-            (2, true) => self.unpack_as(from, to, |b| narrow(i16::from_le_bytes(b).into())),
-            (2, false) => self.unpack_as(from, to, |b| narrow(u16::from_le_bytes(b).into())),
-            (4, true) => self.unpack_as(from, to, |b| narrow(i32::from_le_bytes(b))),
-            (4, false) => self.unpack_as(from, to, |b| wide(u32::from_le_bytes(b).into())),
+            (1, true) => self.unpack_as(from, to, move |b| narrow(i8::from_le_bytes(b).into())),
+            (1, false) => self.unpack_as(from, to, move |b| narrow(u8::from_le_bytes(b).into())),
+            (2, true) => self.unpack_as(from, to, move |b| narrow(i16::from_le_bytes(b).into())),
+            (2, false) => self.unpack_as(from, to, move |b| narrow(u16::from_le_bytes(b).into())),
+            (4, true) => self.unpack_as(from, to, move |b| narrow(i32::from_le_bytes(b))),
+            (4, false) => self.unpack_as(from, to, move |b| wide(u32::from_le_bytes(b).into())),
             // An unsigned type of a tensor has at most 63 bits.
-            _ => self.unpack_as(from, to, |b| wide(i64::from_le_bytes(b))),
+            _ => self.unpack_as(from, to, move |b| wide(i64::from_le_bytes(b))),
         }
     }
 
-    fn unpack_as<const N: usize, T>(&self, from: &[u8], to: &mut [T], value: impl Fn([u8; N]) -> T) {
+    fn unpack_as<const N: usize, T>(&self, from: &[u8], to: &mut [T], value: impl Fn([u8; N]) -> T + Copy) {
         let l = &self.packed;
         let rows = to.len().checked_div(self.len).unwrap_or(0);
         assert_eq!(to.len(), rows * self.len, "places for whole rows of {}", self.len);
@@ -155,9 +161,9 @@ impl Layout {
         }
         let mut onnx = vec![[0; N]; self.len];
         for (row, to) in from.chunks_exact(l.stride).zip(to.chunks_exact_mut(self.len)) {
-            self.order.to_onnx(row[..l.row_bytes].as_chunks().0, &mut onnx);
+            self.order.to_onnx(self.isa, row[..l.row_bytes].as_chunks().0, &mut onnx);
             let from = onnx.as_flattened();
-            self.isa.run(Rows { from, stride: from.len(), bytes: from.len(), to, value: &value });
+            self.isa.run(Rows { from, stride: from.len(), bytes: from.len(), to, value });
         }
     }
 }
