@@ -3,10 +3,12 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "a test that has not XRT says so")]
 
+mod engine;
 mod faults;
 mod hosts;
 mod native;
 mod rig;
+mod serving;
 
 use std::path::Path;
 

@@ -163,7 +163,7 @@ impl XrtBackend {
             used.insert(card.plan().device, entry);
         }
         drop(used);
-        Ok(XrtExecutable::new(&model.name, &program, cards))
+        XrtExecutable::new(&model.name, &program, cards).map_err(refused)
     }
 }
 

@@ -20,6 +20,7 @@ use hs_card::{
 use hs_runtime::CardStatus;
 
 use crate::{
+    arena::Arena,
     golden::Golden,
     link::{Link, Order},
     plan::Plan,
@@ -27,6 +28,9 @@ use crate::{
     protocol::{self, Report},
     status,
 };
+
+/// Rows of a launch at least, where a job is spread over idle compute units.
+const SPREAD: usize = 256;
 
 /// What happens to a card.
 pub(crate) enum Event {
@@ -40,6 +44,8 @@ pub(crate) enum Event {
     Gone { worker: u64, why: String },
     /// The worker of this number has started, or could not.
     Started { worker: u64, result: Box<Result<Worker, String>> },
+    /// A row that the card computed is wrong.
+    Wrong { memory: Arc<Arena>, why: String },
     /// Somebody asks how the card is.
     Status(Sender<CardStatus>),
     /// Nobody uses the card any more.
@@ -59,7 +65,7 @@ pub(crate) struct Setting {
     pub(crate) program: PathBuf,
     pub(crate) plan: Arc<Plan>,
     pub(crate) golden: Golden,
-    /// Time for opening the card, and for known rows.
+    /// Time for opening the card.
     pub(crate) start_limit: Duration,
     /// Time of a step.
     pub(crate) step_limit: Duration,
@@ -87,6 +93,7 @@ impl Card {
         let first = setting.start();
         let (events, received) = mpsc::channel();
         let shared = Arc::new(Shared::default());
+        shared.working.store(first.is_ok(), Ordering::Relaxed);
         let plan = Arc::clone(&setting.plan);
         let (opened, result) = match first {
             Ok(worker) => (Ok(worker), Ok(())),
@@ -154,7 +161,7 @@ impl Drop for Held<'_> {
 
 impl Setting {
     fn start(&self) -> Result<Worker, String> {
-        Worker::start(&self.program, &self.plan, &self.golden, self.start_limit)
+        Worker::start(&self.program, &self.plan, &self.golden, (self.start_limit, self.step_limit))
     }
 }
 
@@ -164,8 +171,10 @@ struct Keeper {
     driver: Driver<Link>,
     events: Sender<Event>,
     shared: Arc<Shared>,
-    /// When a worker is started.
+    /// When a worker is started: open while the card is left alone, half open while one is.
     starts: Breaker,
+    /// When the last one was.
+    started: Time,
     /// Number of the worker that runs or is being started.
     worker: u64,
     /// What last went wrong.
@@ -184,11 +193,21 @@ impl Keeper {
             slots: *slots,
             step_limit: setting.step_limit,
             breaker: setting.breaker,
+            least: SPREAD.min(*rows),
             ..Config::new(units.len(), *rows)
         };
         let driver = Driver::new(Scheduler::new(config)?, Link::new(Arc::clone(&setting.plan), received));
         let starts = Breaker::new(BreakerPolicy { failures: 1, ..setting.breaker });
-        Ok(Self { setting: Arc::new(setting), driver, events, shared, starts, worker: 0, why: None })
+        Ok(Self {
+            setting: Arc::new(setting),
+            driver,
+            events,
+            shared,
+            starts,
+            started: Time::ZERO,
+            worker: 0,
+            why: None,
+        })
     }
 
     fn run(mut self, first: Result<Worker, String>) {
@@ -197,6 +216,7 @@ impl Keeper {
             Err(why) => self.lose(why),
         }
         loop {
+            self.shared.working.store(self.starts.state() == BreakerState::Closed, Ordering::Relaxed);
             let until = match self.starts.state() {
                 BreakerState::Open { until } => Some(until),
                 BreakerState::Closed | BreakerState::HalfOpen => None,
@@ -205,8 +225,15 @@ impl Keeper {
             for answer in answers {
                 self.answer(answer);
             }
+            let failing = self.driver.scheduler().breaker() != BreakerState::Closed;
+            if failing && !self.driver.scheduler().is_lost() {
+                // Known rows tell better than those of a caller whether it works again.
+                self.lose(self.why.clone().unwrap_or_else(|| "its launches fail".to_owned()));
+            }
             if self.driver.scheduler().is_lost() && self.driver.device().worker.is_some() {
-                // A step took too long.
+                // A step took too long; which one, its jobs' answers have said.
+                let why = self.why.as_deref().unwrap_or("a step took too long");
+                tracing::warn!(card = self.setting.plan.device, "the card is lost: {why}");
                 self.abandon();
             }
             while let Some(event) = self.driver.device_mut().inbox.pop_front() {
@@ -215,8 +242,6 @@ impl Keeper {
                 }
             }
             self.restart();
-            let working = self.driver.scheduler().breaker() == BreakerState::Closed;
-            self.shared.working.store(working && !self.driver.scheduler().is_lost(), Ordering::Relaxed);
         }
     }
 
@@ -245,6 +270,11 @@ impl Keeper {
                     })));
                 }
             },
+            Event::Wrong { memory, why }
+                if self.driver.device().worker.as_ref().is_some_and(|w| Arc::ptr_eq(w.memory(), &memory)) =>
+            {
+                self.lose(why);
+            }
             Event::Gone { worker, why } if worker == self.worker && self.driver.device().worker.is_some() => {
                 self.lose(why);
             }
@@ -266,7 +296,11 @@ impl Keeper {
             }
             Event::Close => return false,
             // Of a worker before; ends of steps were taken by the link.
-            Event::Gone { .. } | Event::Started { .. } | Event::Done(_) | Event::Reported { .. } => {}
+            Event::Wrong { .. }
+            | Event::Gone { .. }
+            | Event::Started { .. }
+            | Event::Done(_)
+            | Event::Reported { .. } => {}
         }
         true
     }
@@ -279,8 +313,9 @@ impl Keeper {
         let (events, number) = (self.events.clone(), self.worker);
         thread::spawn(move || listen(reports, number, &events));
         self.driver.device_mut().worker = Some(worker);
-        self.driver.restarted();
-        self.starts.succeeded();
+        self.driver.mended();
+        self.starts.passed();
+        self.started = self.now();
     }
 
     /// The worker is gone: everything it had is given back.
@@ -295,6 +330,10 @@ impl Keeper {
     fn abandon(&mut self) {
         self.driver.device_mut().kill();
         let now = self.now();
+        if now.saturating_sub(self.started) >= self.setting.breaker.most {
+            // It worked for so long that this is no relapse.
+            self.starts.succeeded();
+        }
         self.starts.trip(now);
     }
 
@@ -332,8 +371,7 @@ impl Keeper {
 
     fn status(&self) -> CardStatus {
         let (scheduler, plan) = (self.driver.scheduler(), &self.setting.plan);
-        let (lost, now) = (scheduler.is_lost(), self.now());
-        status::of(scheduler, plan, now, lost, self.worker, self.why.as_deref())
+        status::of(scheduler, plan, self.now(), self.starts.state(), self.worker, self.why.as_deref())
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
 };
 
 use hs_card::{Done, Fault};
@@ -19,6 +22,7 @@ use crate::{
     backend::NAME,
     card::{Card, Event, Unfinished},
     link::{Order, Place},
+    spot::SpotCheck,
 };
 
 /// A model on one or more cards.
@@ -29,6 +33,7 @@ pub(crate) struct XrtExecutable {
     outputs: Vec<Layout>,
     fingerprint: Fingerprint,
     cards: Vec<Arc<Card>>,
+    spot: SpotCheck,
 }
 
 /// Packs rows of an input into a slot.
@@ -44,13 +49,14 @@ struct Part<'a, T> {
 }
 
 impl XrtExecutable {
-    pub(crate) fn new(name: &str, program: &Program, cards: Vec<Arc<Card>>) -> Self {
+    pub(crate) fn new(name: &str, program: &Arc<Program>, cards: Vec<Arc<Card>>) -> Result<Self, String> {
         let ports = |ids: Vec<ValueId>| -> Vec<Layout> {
             ids.iter().filter_map(|id| Layout::of(program.node(*id))).collect()
         };
         let (inputs, outputs) = (ports(program.inputs()), ports(program.outputs()));
         let infos = [&inputs, &outputs].map(|ports| ports.iter().map(info).collect());
-        Self { name: name.to_owned(), infos, inputs, outputs, fingerprint: program.fingerprint(), cards }
+        let (fingerprint, spot) = (program.fingerprint(), SpotCheck::new(program)?);
+        Ok(Self { name: name.to_owned(), infos, inputs, outputs, fingerprint, cards, spot })
     }
 
     fn rows<'a>(&self, shapes: impl ExactSizeIterator<Item = &'a [usize]>) -> Result<usize, RunError> {
@@ -180,7 +186,7 @@ impl XrtExecutable {
                     (place.ticket, Ok(()))
                 }
                 Ok(Order::Unpack(place)) => {
-                    (place.ticket, self.unpack(&place, rows.start, part, decode).map_err(Fault))
+                    (place.ticket, self.unpack(&place, &events, rows.start, part, decode).map_err(Fault))
                 }
                 Ok(Order::Ended(result)) => {
                     let shifted = |r: Range<usize>| r.start + rows.start..r.end + rows.start;
@@ -218,6 +224,7 @@ impl XrtExecutable {
     fn unpack<T>(
         &self,
         place: &Place,
+        events: &Sender<Event>,
         start: usize,
         part: &mut Part<'_, T>,
         decode: &Decode<'_, T>,
@@ -225,11 +232,25 @@ impl XrtExecutable {
         let count = place.rows.len();
         let trailer = Trailer::new(u32::try_from(count).map_err(|e| e.to_string())?, &self.fingerprint);
         let first = start + place.rows.start - part.rows.start;
-        for (o, (port, results)) in self.outputs.iter().zip(&mut part.outputs).enumerate() {
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for (o, port) in self.outputs.iter().enumerate() {
             // SAFETY: the slot is this thread's until it gives the ticket back.
             let from = unsafe { place.memory.bytes(place.plan.output(place.unit, place.slot, o, count)) };
             let (packed, end) = from.split_at(from.len() - BEAT_BYTES);
             trailer.check(end).map_err(|e| format!("output '{}': {e}", port.tensor()))?;
+            outputs.push((port, packed));
+        }
+        let inputs = self.inputs.iter().enumerate().map(|(i, port)| {
+            let range = place.plan.input(place.unit, place.slot, i, count);
+            // SAFETY: as above, and the card only reads them.
+            (port, unsafe { place.memory.bytes(range) })
+        });
+        self.spot.check(count, &inputs.collect::<Vec<_>>(), &outputs).inspect_err(|why| {
+            let event = Event::Wrong { memory: Arc::clone(&place.memory), why: why.clone() };
+            // The card may have been closed.
+            let _: Result<_, _> = events.send(event);
+        })?;
+        for ((port, packed), results) in outputs.into_iter().zip(&mut part.outputs) {
             let elements = port.row_len();
             decode(port, packed, &mut results[first * elements..(first + count) * elements]);
         }

@@ -14,7 +14,8 @@
 //! A worker that dies or hangs is killed with its process group. The rows that it had are run on the other cards of the
 //! model, or the call fails and whoever called runs them elsewhere; bits are the same everywhere. The worker is started
 //! again with growing pauses. Before a card gets rows, at first and after each start, each compute unit computes rows
-//! whose results are known.
+//! whose results are known; later a row is computed again on the CPU now and then, and a card that got it wrong is
+//! started again.
 
 mod arena;
 mod backend;
@@ -28,6 +29,7 @@ mod plan;
 mod process;
 mod protocol;
 mod slot;
+mod spot;
 mod status;
 mod worker;
 

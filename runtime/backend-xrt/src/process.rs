@@ -109,7 +109,7 @@ impl Process {
     fn report(&mut self, limit: Duration) -> Result<Report, String> {
         let failed = |e: io::Error| match e.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                format!("XRT did not answer within {} s", limit.as_secs())
+                format!("XRT did not answer within {limit:?}")
             }
             io::ErrorKind::UnexpectedEof => "XRT ended its process".to_owned(),
             _ => format!("XRT's worker: {e}"),
@@ -163,19 +163,19 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts a worker, has it open the card, and has each compute unit compute rows whose results are known.
-    /// Everything within `limit` a step.
+    /// `limits`: for opening, and for each step of these rows.
     pub(crate) fn start(
         program: &Path,
         plan: &Arc<Plan>,
         golden: &Golden,
-        limit: Duration,
+        limits: (Duration, Duration),
     ) -> Result<Self, String> {
         let (memory, file) = Arena::create(plan.bytes()).map_err(|e| {
             format!("{} bytes of shared memory: {e}; let a slot hold fewer rows", plan.bytes())
         })?;
         let mut process = Process::start(program, file, &plan.device.to_string())?;
         process.order(&Order::Open(Plan::clone(plan))).map_err(|e| format!("XRT's worker: {e}"))?;
-        match process.report(limit)? {
+        match process.report(limits.0)? {
             Report::Opened => {}
             Report::Refused(why) => return Err(why),
             other => return Err(format!("XRT's worker answered {other:?}")),
@@ -183,7 +183,7 @@ impl Worker {
         let mut worker = Self { process, memory: Arc::new(memory), plan: Arc::clone(plan) };
         for unit in 0..plan.units.len() {
             worker
-                .check(unit, golden, limit)
+                .check(unit, golden, limits.1)
                 .map_err(|e| format!("compute unit {}: {e}", plan.units[unit]))?;
         }
         worker.process.socket.set_read_timeout(None).map_err(|e| format!("XRT's worker: {e}"))?;

@@ -9,12 +9,11 @@ pub(crate) fn of(
     scheduler: &Scheduler,
     plan: &Plan,
     now: Time,
-    lost: bool,
+    starts: BreakerState,
     restarts: u64,
     why: Option<&str>,
 ) -> CardStatus {
-    let state = match scheduler.breaker() {
-        _ if lost => CardState::Lost,
+    let state = match starts {
         BreakerState::Closed => CardState::Working,
         BreakerState::Open { .. } => CardState::LeftAlone,
         BreakerState::HalfOpen => CardState::Probed,

@@ -92,6 +92,13 @@ impl Breaker {
         }
     }
 
+    /// The card passed a test of its own: it gets work again, and is left alone for longer if it fails before
+    /// [`succeeded`](Self::succeeded).
+    pub fn passed(&mut self) {
+        self.state = BreakerState::Closed;
+        self.failures = 0;
+    }
+
     /// The card failed at `now`; says whether that opened the breaker.
     pub fn failed(&mut self, now: Time) -> bool {
         self.failures = self.failures.saturating_add(1);
@@ -172,6 +179,20 @@ mod tests {
         b.succeeded();
         assert!(b.failed(S(1000)));
         assert_eq!(b.state(), BreakerState::Open { until: S(1001) });
+    }
+
+    #[test]
+    fn a_card_that_passes_and_fails_again_is_left_alone_for_longer() {
+        let mut b = Breaker::new(BreakerPolicy { failures: 1, first: S(1), most: S(60) });
+        for wait in [1, 2, 4] {
+            b.trip(S(100));
+            assert_eq!(b.state(), BreakerState::Open { until: S(100 + wait) });
+            b.passed();
+            assert_eq!(b.admit(S(100)), Ok(Admission::Normal));
+        }
+        b.succeeded();
+        b.trip(S(100));
+        assert_eq!(b.state(), BreakerState::Open { until: S(101) });
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl<D: Device> Driver<D> {
         self.scheduler.restarted();
     }
 
+    /// The device has been started again and tested; see [`Scheduler::mended`].
+    pub fn mended(&mut self) {
+        self.scheduler.mended();
+    }
+
     /// Starts what can start, then waits for one thing to happen, until `until` at most. Gives the jobs that ended;
     /// none is a normal answer too.
     pub fn turn(&mut self, until: Option<Time>) -> Vec<Answer> {

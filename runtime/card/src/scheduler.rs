@@ -21,6 +21,8 @@ pub struct Config {
     pub slots: usize,
     /// Rows that a slot holds: the most of a launch.
     pub rows: usize,
+    /// Rows of a launch at least, where a job is cut smaller than it need be, so that idle compute units get some.
+    pub least: usize,
     /// A step that takes longer means that the card hangs.
     pub step_limit: Duration,
     /// When the card is left alone.
@@ -28,10 +30,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// One launch of `rows` rows a slot, [`DEFAULT_SLOTS`] slots a unit, and ten seconds a step.
+    /// One launch of `rows` rows a slot, [`DEFAULT_SLOTS`] slots a unit, jobs cut as little as they can be, and ten
+    /// seconds a step.
     pub fn new(units: usize, rows: usize) -> Self {
         let (step_limit, breaker) = (Duration::from_secs(10), BreakerPolicy::default());
-        Self { units, slots: DEFAULT_SLOTS, rows, step_limit, breaker }
+        Self { units, slots: DEFAULT_SLOTS, rows, least: rows, step_limit, breaker }
     }
 }
 
@@ -316,7 +319,10 @@ impl Scheduler {
         let admission = self.breaker.admit(now).map_err(|retry| Refused::Open { retry })?;
         self.counters.jobs += 1;
         self.counters.rows_in += rows as u64;
-        let part = rows.div_ceil(rows.div_ceil(self.config.rows));
+        let idle =
+            if self.queue.is_empty() { self.units.iter().filter(|u| u.outstanding == 0).count() } else { 0 };
+        let spread = idle.min(rows / self.config.least.max(1));
+        let part = rows.div_ceil(rows.div_ceil(self.config.rows).max(spread));
         let probe = admission == Admission::Probe;
         let state = Job {
             rows,
@@ -442,6 +448,12 @@ impl Scheduler {
     /// The card was started again, with buffers of its own for each slot. A probe follows when the breaker says so.
     pub fn restarted(&mut self) {
         self.lost = false;
+    }
+
+    /// The card was started again and has passed a test: nothing needs to be probed.
+    pub fn mended(&mut self) {
+        self.lost = false;
+        self.breaker.passed();
     }
 
     /// Whether the card hung or died, and was not started again since.

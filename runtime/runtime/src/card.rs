@@ -7,12 +7,10 @@ use std::time::Duration;
 pub enum CardState {
     /// It does.
     Working,
-    /// It failed too often and is left alone for a while.
+    /// It died, hung or failed too often, and is left alone for a while.
     LeftAlone,
-    /// It failed, and one call finds out whether it works again.
+    /// It is being started again, and must compute rows whose results are known.
     Probed,
-    /// It died or hung, and is being started again.
-    Lost,
 }
 
 impl CardState {
@@ -22,7 +20,6 @@ impl CardState {
             Self::Working => "working",
             Self::LeftAlone => "left alone",
             Self::Probed => "probed",
-            Self::Lost => "lost",
         }
     }
 }

@@ -16,12 +16,9 @@ pub(super) fn write(text: &mut Text, versions: &[Version]) {
     }
     type Read = fn(&CardStatus) -> f64;
     let all: [(&str, Kind, &str, Read); 7] = [
-        (
-            "working",
-            Kind::Gauge,
-            "Whether the card gets rows: 0 while it is left alone, probed or lost",
-            |c| f64::from(u8::from(c.state == CardState::Working)),
-        ),
+        ("working", Kind::Gauge, "Whether the card gets rows: 0 while it is left alone or probed", |c| {
+            f64::from(u8::from(c.state == CardState::Working))
+        }),
         ("slots", Kind::Gauge, "Buffer slots of each compute unit", |c| c.slots as f64),
         ("launches_total", Kind::Counter, "Launches of kernels that ended well", |c| c.launches as f64),
         ("rows_total", Kind::Counter, "Rows computed", |c| c.rows as f64),
