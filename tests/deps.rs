@@ -16,7 +16,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-emulator", DEVICE),
     ("hs-backend-identity", DEVICE),
     ("hs-backend-onnxruntime", DEVICE),
+    (
+        "hs-backend-xrt",
+        &["hs-bitstream", "hs-card", "hs-emulator", "hs-hw", "hs-package", "hs-runtime", "hs-xrt"],
+    ),
     ("hs-xclbin", &["hs-hw"]),
+    ("hs-bitstream", &["hs-hw", "hs-package", "hs-xclbin"]),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-xrt-sys", &[]),
     ("hs-xrt", &["hs-xclbin", "hs-xrt-sys"]),
@@ -40,6 +45,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("hs-compiler", &["tokio", "axum", "tonic", "libloading", "ort"]),
     ("hs-runtime", &["tokio", "axum", "tonic", "prost"]),
     ("hs-xclbin", &["libloading", "tokio"]),
+    ("hs-bitstream", &["tokio", "libloading"]),
     ("hs-serve", &["axum", "tonic", "hyper", "prost"]),
     ("hs-model-config", &["tokio", "axum", "tonic"]),
 ];

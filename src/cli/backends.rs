@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use hs_backend_onnxruntime::OnnxRuntime;
+use hs_backend_xrt::XrtBackend;
 use hs_compiler::{onnx, passes, reference};
 use hs_emulator::{Emulator, EmulatorBackend, Options, Plan};
 use hs_runtime::{Availability, Executable, Registry, Tensor, TensorInfo, codes::Layout};
@@ -12,14 +13,15 @@ use super::{
     model::{Model, to_float},
 };
 
-fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut all = Registry::new();
     all.add(EmulatorBackend::default());
+    all.add(XrtBackend::default());
     all.add(OnnxRuntime::default());
     all
 }
 
-fn load(name: &str, model: &hs_runtime::Model) -> Result<Arc<dyn Executable>, Failure> {
+pub(crate) fn load(name: &str, model: &hs_runtime::Model) -> Result<Arc<dyn Executable>, Failure> {
     let all = registry();
     let backend = all.get(name).ok_or_else(|| Failure::internal(format!("no backend '{name}'")))?;
     Ok(backend.load(model)?)

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::Path, process::ExitCode};
 
+use hs_bitstream::{AwsError, Refusal, RegistryError};
 use hs_client::ClientError;
 use hs_compiler::diagnostic::{Diagnostic, Diagnostics};
 use hs_package::PackageError;
@@ -229,6 +230,32 @@ impl From<LoadError> for Failure {
         match error {
             LoadError::NotAvailable { .. } => Self::environment(error),
             LoadError::Form { .. } | LoadError::Model { .. } => Self::input(error),
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(error: Refusal) -> Self {
+        Self::input(error)
+    }
+}
+
+impl From<AwsError> for Failure {
+    fn from(error: AwsError) -> Self {
+        Self::environment(error)
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Location(_) => Self::usage(error),
+            RegistryError::Nowhere => Self::environment(error),
+            RegistryError::Aws(error) => error.into(),
+            RegistryError::Refused(refusal) => (*refusal).into(),
+            RegistryError::Taken { .. } => Self::input(error)
+                .help("--name NAME gives it another name, --replace puts it in the other's place"),
+            RegistryError::Io { .. } | RegistryError::Manifest { .. } => Self::input(error),
         }
     }
 }

@@ -69,6 +69,7 @@ verbs! {
     Compile compile;
     Emulate emulate;
     Csim csim;
+    Run run;
     Check check;
     Inspect inspect;
     Profile profile;
@@ -76,6 +77,7 @@ verbs! {
     Simulate simulate;
     Build build;
     Bitstream bitstream;
+    Devices devices;
     XrtEmu xrt_emu;
     Serve serve;
     Infer infer;

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use hs_compiler::{driver, lower};
 use hs_hw::Program;
 use hs_package::{Arithmetic, Package};
-use hs_runtime::{Availability, Model, codes::Layout};
+use hs_runtime::{Availability, LoadError, Model, codes::Layout};
 use hs_serve::{LoadRequest, LoadedModel, Runner};
 
 use super::{Loader, devices, failed, options, raw::Codes, runner, settings};
@@ -94,7 +94,8 @@ fn runners(
     program: &Arc<Program>,
     package: Option<&Path>,
 ) -> Result<Vec<Runner>, String> {
-    let options = settings(request.config);
+    let mut options = settings(request.config);
+    devices::list(request.config, &mut options);
     let names: Vec<&str> = options.get("backends").map_or_else(
         || vec!["emulator"],
         |list| list.split(',').map(str::trim).filter(|n| !n.is_empty()).collect(),
@@ -126,8 +127,19 @@ fn runners(
             options: options.clone(),
             ..Model::default()
         };
-        let executable = backend.load(&model).map_err(|e| failed(request, e))?;
-        runners.push(runner(name, "cpu", executable));
+        match backend.load(&model) {
+            Ok(executable) => {
+                let cards: Vec<String> = executable.cards().into_iter().map(|c| c.card).collect();
+                let on =
+                    if cards.is_empty() { "cpu".to_owned() } else { format!("card {}", cards.join(", ")) };
+                runners.push(runner(name, on, executable));
+            }
+            Err(LoadError::NotAvailable { why, .. }) => {
+                tracing::warn!(model = request.name, "backend '{name}' is left out: {why}");
+                reasons.push(format!("{name}: {why}"));
+            }
+            Err(error) => return Err(failed(request, error)),
+        }
     }
     if runners.is_empty() {
         let why = if reasons.is_empty() {

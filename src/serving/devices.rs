@@ -1,5 +1,7 @@
 //! The devices of a configuration's instance groups.
 
+use std::collections::BTreeMap;
+
 use hs_model_config::{ModelConfig, ModelInstanceGroup, model_instance_group::Kind};
 use hs_runtime::Device;
 
@@ -27,6 +29,17 @@ pub(super) fn places(config: &ModelConfig) -> Vec<Place> {
         places.push(Place { device: Device::Auto, instances: 0 });
     }
     places
+}
+
+/// Several accelerators become the setting `devices`, where there is none: a backend that spreads a model over them takes
+/// them so.
+pub(super) fn list(config: &ModelConfig, options: &mut BTreeMap<String, String>) {
+    let accelerator =
+        |p: Place| if let Device::Accelerator(i) = p.device { Some(i.to_string()) } else { None };
+    let indices: Vec<String> = places(config).into_iter().filter_map(accelerator).collect();
+    if indices.len() > 1 {
+        options.entry("devices".to_owned()).or_insert_with(|| indices.join(","));
+    }
 }
 
 fn devices(group: &ModelInstanceGroup) -> Vec<Device> {
@@ -66,5 +79,13 @@ mod tests {
         let two = "instance_group { kind: KIND_GPU count: 2 gpus: [1, 0] } instance_group { kind: KIND_CPU }
                    instance_group { kind: KIND_AUTO gpus: 1 }";
         assert_eq!(of(two), ["gpu 1 x3", "gpu 0 x2", "cpu x1"]);
+        let mut options = BTreeMap::new();
+        list(&hs_model_config::parse_pbtxt(two).unwrap(), &mut options);
+        assert_eq!(options["devices"], "1,0");
+        list(
+            &hs_model_config::parse_pbtxt("instance_group { kind: KIND_GPU gpus: [2, 3] }").unwrap(),
+            &mut options,
+        );
+        assert_eq!(options["devices"], "1,0");
     }
 }

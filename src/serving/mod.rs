@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use hs_backend_identity::Identity;
 use hs_backend_onnxruntime::OnnxRuntime;
+use hs_backend_xrt::XrtBackend;
 use hs_emulator::EmulatorBackend;
 use hs_model_config::{DataType, ModelConfig};
 use hs_runtime::{Availability, Backend as _, Datatype, Device, Model, Registry, TensorInfo};
@@ -39,6 +40,7 @@ impl Default for Loader {
     fn default() -> Self {
         let mut registry = Registry::new();
         registry.add(EmulatorBackend::default());
+        registry.add(XrtBackend::default());
         Self { registry, float: OnnxRuntime::serving() }
     }
 }

@@ -13,7 +13,7 @@ use hs_hw::{
     abi::{RowLayout, Trailer},
     testing::{Config, Rng, random_program},
 };
-use hs_runtime::codes::Layout;
+use hs_runtime::{Datatype, Values, codes::Layout};
 
 use crate::{bindings, pass_through, tools, write};
 
@@ -197,7 +197,7 @@ fn rows_are_those_of_the_runtime() {
             let n = rows * layout.row_len();
             let input = bytes(&values(&mut rng, *layout.ty(), n));
             let mut codes = vec![0; n];
-            layout.encode_f32_bytes(&input, 0..rows, &mut codes).unwrap();
+            layout.encode(Values::new(Datatype::Fp32, &input), 0..rows, &mut codes).unwrap();
             expected.push(packed.pack(&codes));
             tasks.push(Task { what: "pack", model: name.clone(), tensor, rows, input });
         }

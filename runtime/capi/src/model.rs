@@ -8,7 +8,7 @@ use hs_hw::{
     abi::{BEAT_BYTES, RowLayout, Trailer},
 };
 use hs_package::{Package, Port};
-use hs_runtime::{RunError, codes::Layout};
+use hs_runtime::{Datatype, RunError, Values, codes::Layout};
 
 use crate::{Error, card::Card};
 
@@ -17,7 +17,6 @@ use crate::{Error, card::Card};
 pub struct Tensor {
     layout: Layout,
     perm: Vec<usize>,
-    packed: RowLayout,
 }
 
 /// What runs packed rows, or codes.
@@ -38,7 +37,7 @@ impl Tensor {
     fn of(node: &Node, perm: &[usize]) -> Result<Self, Error> {
         let layout = Layout::of(node)
             .ok_or_else(|| Error::Internal(format!("node '{}' is no input or output", node.name)))?;
-        Ok(Self { layout, perm: perm.to_vec(), packed: RowLayout::of(node) })
+        Ok(Self { layout, perm: perm.to_vec() })
     }
 
     /// ONNX name, shape, type.
@@ -53,15 +52,15 @@ impl Tensor {
 
     /// Its packed rows.
     pub fn packed(&self) -> &RowLayout {
-        &self.packed
+        self.layout.packed()
     }
 
     /// Elements of `rows` rows.
     fn elements(&self, rows: usize) -> Result<usize, Error> {
         // So many that their packed rows, with a trailer, have a size.
-        packed_bytes(self.packed.stride, rows)
+        packed_bytes(self.packed().stride, rows)
             .and_then(|b| b.checked_add(BEAT_BYTES))
-            .map(|_| self.packed.elements * rows)
+            .map(|_| self.packed().elements * rows)
             .ok_or_else(|| Error::Argument(format!("{rows} rows are more than memory can hold; pass fewer")))
     }
 }
@@ -126,14 +125,34 @@ impl Model {
         for (tensor, found) in self.outputs.iter().zip(&*outputs) {
             check_length("output", tensor, "values", found.len(), tensor.elements(rows)?, rows)?;
         }
-        let encoded = self.inputs.iter().zip(inputs).map(|(tensor, values)| {
-            let mut codes = vec![0; tensor.packed.elements * rows];
-            tensor.layout.encode_f32_bytes(values, 0..rows, &mut codes).map(|()| codes)
-        });
-        let codes = encoded.collect::<Result<Vec<_>, RunError>>()?;
-        let results = self.run_codes(rows, &codes)?;
-        for ((tensor, codes), values) in self.outputs.iter().zip(&results).zip(outputs) {
-            tensor.layout.decode_f32(codes, values);
+        let values = inputs.iter().map(|bytes| Values::new(Datatype::Fp32, bytes));
+        match &self.device {
+            Device::Emulator(emulator) => {
+                let encoded = self.inputs.iter().zip(values).map(|(tensor, values)| {
+                    let mut codes = vec![0; tensor.layout.row_len() * rows];
+                    tensor.layout.encode(values, 0..rows, &mut codes).map(|()| codes)
+                });
+                let codes = encoded.collect::<Result<Vec<_>, RunError>>()?;
+                let results = run_codes(emulator, rows, &codes)?;
+                for ((tensor, codes), values) in self.outputs.iter().zip(&results).zip(outputs) {
+                    tensor.layout.decode_f32(codes, values);
+                }
+            }
+            Device::Card(card) => {
+                let packed = self.inputs.iter().zip(values).map(|(tensor, values)| {
+                    let mut bytes = vec![0; tensor.packed().bytes(rows)];
+                    tensor.layout.pack(values, 0..rows, &mut bytes).map(|()| bytes)
+                });
+                let packed = packed.collect::<Result<Vec<_>, RunError>>()?;
+                let mut results: Vec<Vec<u8>> =
+                    self.outputs.iter().map(|t| vec![0; t.packed().output_bytes(rows)]).collect();
+                let from: Vec<&[u8]> = packed.iter().map(Vec::as_slice).collect();
+                let mut to: Vec<&mut [u8]> = results.iter_mut().map(Vec::as_mut_slice).collect();
+                self.run_card(card, rows, &from, &mut to)?;
+                for ((tensor, bytes), values) in self.outputs.iter().zip(&results).zip(outputs) {
+                    tensor.layout.unpack_f32(bytes, values);
+                }
+            }
         }
         Ok(())
     }
@@ -144,44 +163,24 @@ impl Model {
         check_count("outputs", outputs.len(), &self.outputs)?;
         for (tensor, found) in self.inputs.iter().zip(inputs) {
             tensor.elements(rows)?;
-            check_length("input", tensor, "bytes", found.len(), tensor.packed.bytes(rows), rows)?;
+            check_length("input", tensor, "bytes", found.len(), tensor.packed().bytes(rows), rows)?;
         }
         for (tensor, found) in self.outputs.iter().zip(&*outputs) {
             tensor.elements(rows)?;
-            check_length("output", tensor, "bytes", found.len(), tensor.packed.output_bytes(rows), rows)?;
+            check_length("output", tensor, "bytes", found.len(), tensor.packed().output_bytes(rows), rows)?;
         }
         match &self.device {
             Device::Card(card) => self.run_card(card, rows, inputs, outputs),
-            Device::Emulator(_) => {
+            Device::Emulator(emulator) => {
                 let codes = self.inputs.iter().zip(inputs).map(|(tensor, bytes)| unpack(tensor, bytes, rows));
-                let results = self.run_codes(rows, &codes.collect::<Result<Vec<_>, _>>()?)?;
+                let results = run_codes(emulator, rows, &codes.collect::<Result<Vec<_>, _>>()?)?;
                 let trailer = self.trailer(rows)?.to_bytes();
                 for ((tensor, codes), bytes) in self.outputs.iter().zip(&results).zip(outputs) {
-                    let (to, end) = bytes.split_at_mut(tensor.packed.bytes(rows));
-                    to.copy_from_slice(&tensor.packed.pack(codes));
+                    let (to, end) = bytes.split_at_mut(tensor.packed().bytes(rows));
+                    to.copy_from_slice(&tensor.packed().pack(codes));
                     end.copy_from_slice(&trailer);
                 }
                 Ok(())
-            }
-        }
-    }
-
-    /// Codes in hardware order, a vector a model input and output.
-    fn run_codes(&self, rows: usize, inputs: &[Vec<i64>]) -> Result<Vec<Vec<i64>>, Error> {
-        match &self.device {
-            Device::Emulator(emulator) => {
-                let inputs: Vec<&[i64]> = inputs.iter().map(Vec::as_slice).collect();
-                Ok(emulator.run_codes(&inputs, rows)?)
-            }
-            Device::Card(card) => {
-                let packed: Vec<Vec<u8>> =
-                    self.inputs.iter().zip(inputs).map(|(tensor, codes)| tensor.packed.pack(codes)).collect();
-                let mut results: Vec<Vec<u8>> =
-                    self.outputs.iter().map(|t| vec![0; t.packed.output_bytes(rows)]).collect();
-                let from: Vec<&[u8]> = packed.iter().map(Vec::as_slice).collect();
-                let mut to: Vec<&mut [u8]> = results.iter_mut().map(Vec::as_mut_slice).collect();
-                self.run_card(card, rows, &from, &mut to)?;
-                self.outputs.iter().zip(&results).map(|(tensor, bytes)| unpack(tensor, bytes, rows)).collect()
             }
         }
     }
@@ -198,7 +197,7 @@ impl Model {
         card.run(rows, inputs, outputs)?;
         for (tensor, bytes) in self.outputs.iter().zip(outputs) {
             expected
-                .check(&bytes[tensor.packed.bytes(rows)..])
+                .check(&bytes[tensor.packed().bytes(rows)..])
                 .map_err(|source| Error::Trailer { output: tensor.layout.tensor().to_owned(), source })?;
         }
         Ok(())
@@ -211,8 +210,14 @@ impl Model {
     }
 }
 
+/// Codes in hardware order, a vector a model input and output.
+fn run_codes(emulator: &Emulator, rows: usize, inputs: &[Vec<i64>]) -> Result<Vec<Vec<i64>>, RunError> {
+    let inputs: Vec<&[i64]> = inputs.iter().map(Vec::as_slice).collect();
+    emulator.run_codes(&inputs, rows)
+}
+
 fn unpack(tensor: &Tensor, bytes: &[u8], rows: usize) -> Result<Vec<i64>, Error> {
-    tensor.packed.unpack(bytes, rows).map_err(|e| Error::Internal(e.to_string()))
+    tensor.packed().unpack(bytes, rows).map_err(|e| Error::Internal(e.to_string()))
 }
 
 fn check_count(what: &str, found: usize, tensors: &[Tensor]) -> Result<(), Error> {

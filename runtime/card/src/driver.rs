@@ -45,6 +45,11 @@ impl<D: Device> Driver<D> {
         self.scheduler.submit(self.device.now(), rows, deadline)
     }
 
+    /// The device died; see [`Scheduler::died`].
+    pub fn died(&mut self, message: &str) {
+        self.scheduler.died(self.device.now(), message);
+    }
+
     /// The device has been started again; see [`Scheduler::restarted`].
     pub fn restarted(&mut self) {
         self.scheduler.restarted();

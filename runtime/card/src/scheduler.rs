@@ -48,6 +48,13 @@ pub struct JobId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
+impl Ticket {
+    /// Its number, for where a step is done by somebody who knows no tickets.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What happens to a launch in its slot, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -435,6 +442,11 @@ impl Scheduler {
     /// The card was started again, with buffers of its own for each slot. A probe follows when the breaker says so.
     pub fn restarted(&mut self) {
         self.lost = false;
+    }
+
+    /// Whether the card hung or died, and was not started again since.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Jobs that ended since the last call, in that order.

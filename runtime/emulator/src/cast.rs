@@ -8,9 +8,9 @@ use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
 
 use crate::{
     finish::ActStep,
-    isa::{Checked, Kernel},
     lane::{Lane, Width},
 };
+use hs_runtime::isa::{Checked, Kernel};
 
 /// A cast of values in a known range, for lanes of a known width.
 #[derive(Debug, Clone)]

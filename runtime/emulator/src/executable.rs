@@ -110,9 +110,8 @@ impl Executable for Emulator {
                 });
             }
         }
-        let encode = |i: usize, rows: Range<usize>, out: &mut [i64]| {
-            self.inputs[i].encode_f32_bytes(inputs[i].data(), rows, out)
-        };
+        let encode =
+            |i: usize, rows: Range<usize>, out: &mut [i64]| self.inputs[i].encode(&inputs[i], rows, out);
         let outputs = self.run_rows(rows, &encode, |out| Sink::F32(out))?;
         Ok(outputs.into_iter().map(Buffer::from).collect())
     }

@@ -7,9 +7,9 @@ use hs_hw::{Act, range};
 
 use crate::{
     cast::{Cast, Row, bound},
-    isa::Checked,
     lane::{Lane, Width},
 };
+use hs_runtime::isa::Checked;
 
 /// [`Act`] and the node's cast, planned for values in a known range.
 #[derive(Debug, Clone)]

@@ -5,10 +5,8 @@ use std::fmt;
 use hs_fixed::Interval;
 use serde::Serialize;
 
-use crate::{
-    dot::TileLane,
-    isa::{Checked, Kernel},
-};
+use crate::dot::TileLane;
+use hs_runtime::isa::{Checked, Kernel};
 
 /// Width of the integers that a node is computed in, or its tensor stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

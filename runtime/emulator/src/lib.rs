@@ -14,7 +14,6 @@ mod dot;
 mod eltwise;
 mod executable;
 mod finish;
-mod isa;
 mod lane;
 mod lut;
 mod moves;
@@ -27,7 +26,7 @@ mod sum;
 mod windows;
 
 pub use executable::EmulatorBackend;
-pub use isa::Isa;
+pub use hs_runtime::isa::Isa;
 pub use lane::Width;
 pub use plan::{NodePlan, Plan};
 pub use run::{Emulator, Options, PlanError};

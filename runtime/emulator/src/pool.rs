@@ -7,11 +7,11 @@ use crate::{
     cast::Cast,
     eltwise::codes_range,
     finish::narrowest,
-    isa::Checked,
     lane::{Buf, Cx, Lane, Width},
     sum::StepSum,
     windows::Windows,
 };
+use hs_runtime::isa::Checked;
 
 /// Pooling over windows, channel by channel.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use crate::{
     Isa, Plan, Width,
     compile::{Compiled, compile},
     dot::CHUNK,
-    isa::Checked,
     lane::{Buf, Cx, Temps},
     step::{Step, StepOp},
 };
+use hs_runtime::isa::Checked;
 
 /// How to run. Nothing here changes a bit of the results.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,7 +120,8 @@ impl Emulator {
             None => [64, 32].into_iter().find(|n| row_bytes(&compiled) * n <= CACHE).unwrap_or(CHUNK),
         };
         let layouts = |ids: Vec<hs_hw::ValueId>| -> Vec<Layout> {
-            ids.iter().map(|id| Layout::of(program.node(*id)).expect("an input or output")).collect()
+            let layout = |id: &hs_hw::ValueId| Layout::of(program.node(*id)).expect("an input or output");
+            ids.iter().map(|id| layout(id).with_isa(isa)).collect()
         };
         let (inputs, outputs) = (layouts(program.inputs()), layouts(program.outputs()));
         let infos = [&inputs, &outputs].map(|side| side.iter().map(crate::executable::info).collect());

@@ -7,9 +7,9 @@ use hs_hw::Order;
 
 use crate::{
     cast::Cast,
-    isa::Checked,
     lane::{Lane, Width},
 };
+use hs_runtime::isa::Checked;
 
 /// Addition of a term to an accumulator, then the accumulator's cast.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use hs_hw::Program;
 
-use crate::{Buffer, Datatype, LoadError, RunError, Tensor};
+use crate::{Buffer, CardStatus, Datatype, LoadError, RunError, Tensor};
 
 /// Name, element type and shape of a model's input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,11 @@ pub trait Executable: Send + Sync {
     /// Whether its results are the Program's codes, the same on every machine.
     fn is_exact(&self) -> bool {
         false
+    }
+
+    /// The cards that it runs on, where it runs on cards.
+    fn cards(&self) -> Vec<CardStatus> {
+        Vec::new()
     }
 }
 

@@ -5,12 +5,15 @@
 
 use std::ops::Range;
 
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use hs_fixed::{Format, Type};
-use hs_hw::{Node, Op};
+use hs_hw::{Node, Op, abi::RowLayout};
 
 use crate::{
-    Data, RunError, Tensor,
-    quantize::{NanAt, Quantizer},
+    Datatype, RunError, Tensor, Values,
+    isa::{Checked, Isa},
+    order::Order,
+    quantize::{NanAt, Quantizer, low},
 };
 
 /// Order and type of one model input or output.
@@ -20,9 +23,19 @@ pub struct Layout {
     onnx_shape: Vec<usize>,
     ty: Type,
     quantizer: Quantizer,
-    /// Hardware element → ONNX element; `None` when they are the same.
-    order: Option<Box<[u32]>>,
-    len: usize,
+    pub(crate) packed: RowLayout,
+    pub(crate) order: Order,
+    pub(crate) len: usize,
+    pub(crate) isa: Checked,
+}
+
+/// What the elements of a client's tensor are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meaning {
+    /// Numbers, to be cast.
+    Numbers,
+    /// Codes already.
+    Codes,
 }
 
 impl Layout {
@@ -33,15 +46,27 @@ impl Layout {
         else {
             return None;
         };
-        let identity = perm.iter().copied().eq(0..perm.len());
+        let isa = Checked::best();
         Some(Self {
             tensor: tensor.clone(),
             onnx_shape: onnx_shape.clone(),
             ty: node.ty,
-            quantizer: Quantizer::new(node.ty),
-            order: (!identity).then(|| hardware_to_onnx(onnx_shape, perm)),
+            quantizer: Quantizer::new(node.ty, isa),
+            packed: RowLayout::of(node),
+            order: Order::of(onnx_shape, perm),
             len: node.len(),
+            isa,
         })
+    }
+
+    /// The same, converting by the loops of this instruction set instead of the machine's best. No bit changes.
+    pub fn with_isa(self, isa: Checked) -> Self {
+        Self { quantizer: Quantizer::new(self.ty, isa), isa, ..self }
+    }
+
+    /// What its loops are compiled for.
+    pub fn isa(&self) -> Isa {
+        self.isa.isa()
     }
 
     /// ONNX name.
@@ -57,6 +82,11 @@ impl Layout {
     /// Type of the codes.
     pub fn ty(&self) -> &Type {
         &self.ty
+    }
+
+    /// Its rows in a card's memory.
+    pub fn packed(&self) -> &RowLayout {
+        &self.packed
     }
 
     /// Elements of a row.
@@ -81,74 +111,21 @@ impl Layout {
         }
     }
 
-    /// Codes, in hardware order, of `rows` of a tensor that [`rows`](Self::rows) has accepted. Floats are cast
-    /// as `Type::quantize` does, integers and booleans exactly as their value is cast.
+    /// Codes, in hardware order, of `rows` of a tensor whose shape [`rows_of`](Self::rows_of) has accepted. Floats are
+    /// cast as `Type::quantize` does, integers and booleans exactly as their value is cast.
     ///
     /// # Errors
-    /// NaN, with its place.
+    /// NaN, with its place; elements that are no numbers.
     ///
     /// # Panics
     /// When `out` has not `rows.len() × row_len` places or the rows are not there.
-    pub fn encode(&self, tensor: &Tensor, rows: Range<usize>, out: &mut [i64]) -> Result<(), RunError> {
-        let first = rows.start;
-        let span = self.span(rows, out.len());
-        let q = &self.quantizer;
-        let converted = match tensor.data() {
-            Data::F32(v) => q.f32(&v[span], out),
-            Data::F64(v) => q.f64(&v[span], out),
-            Data::F16(v) => pieces(q, out, |range, wide| {
-                let values = &v[span.start + range.start..span.start + range.end];
-                values.iter().zip(wide).for_each(|(x, w)| *w = f32::from(*x));
-            }),
-            Data::Bool(v) => self.integers(&v[span], 1, false, out),
-            Data::I8(v) => self.integers(&v[span], 8, true, out),
-            Data::I16(v) => self.integers(&v[span], 16, true, out),
-            Data::I32(v) => self.integers(&v[span], 32, true, out),
-            Data::I64(v) => self.integers(&v[span], 64, true, out),
-            Data::U8(v) => self.integers(&v[span], 8, false, out),
-            Data::U16(v) => self.integers(&v[span], 16, false, out),
-            Data::U32(v) => self.integers(&v[span], 32, false, out),
-            Data::U64(v) => self.integers(&v[span], 64, false, out),
-        };
-        self.finish(converted, first, out)
-    }
-
-    /// As [`encode`](Self::encode), for single-precision values as they travel: `values` are the little-endian bytes
-    /// of the whole tensor, of any alignment.
-    ///
-    /// # Errors
-    /// NaN, with its place.
-    ///
-    /// # Panics
-    /// As [`encode`](Self::encode).
-    pub fn encode_f32_bytes(
+    pub fn encode<'a>(
         &self,
-        values: &[u8],
+        values: impl Into<Values<'a>>,
         rows: Range<usize>,
         out: &mut [i64],
     ) -> Result<(), RunError> {
-        let first = rows.start;
-        let span = self.span(rows, out.len());
-        let bytes = &values[span.start * 4..span.end * 4];
-        let converted = match bytemuck::try_cast_slice::<u8, f32>(bytes) {
-            Ok(values) if cfg!(target_endian = "little") => self.quantizer.f32(values, out),
-            _ => pieces(&self.quantizer, out, |range, wide| {
-                let values = bytes[range.start * 4..range.end * 4].chunks_exact(4);
-                values.zip(wide).for_each(|(x, w)| *w = f32::from_le_bytes([x[0], x[1], x[2], x[3]]));
-            }),
-        };
-        self.finish(converted, first, out)
-    }
-
-    /// Names the place of a NaN; else puts the codes of rows from `first` on into hardware order.
-    fn finish(&self, converted: Result<(), NanAt>, first: usize, out: &mut [i64]) -> Result<(), RunError> {
-        converted.map_err(|NanAt(i)| RunError::Nan {
-            input: self.tensor.clone(),
-            row: first + i / self.len,
-            element: i % self.len,
-        })?;
-        self.to_hardware(out);
-        Ok(())
+        self.to_codes(&values.into(), Meaning::Numbers, rows, out)
     }
 
     /// As [`encode`](Self::encode), for a tensor of integers that are codes already.
@@ -158,86 +135,170 @@ impl Layout {
     ///
     /// # Panics
     /// As [`encode`](Self::encode).
-    pub fn encode_raw(&self, tensor: &Tensor, rows: Range<usize>, out: &mut [i64]) -> Result<(), RunError> {
-        let first = rows.start;
-        let span = self.span(rows, out.len());
-        match tensor.data() {
-            Data::Bool(v) => self.raw(&v[span], first, out),
-            Data::I8(v) => self.raw(&v[span], first, out),
-            Data::I16(v) => self.raw(&v[span], first, out),
-            Data::I32(v) => self.raw(&v[span], first, out),
-            Data::I64(v) => self.raw(&v[span], first, out),
-            Data::U8(v) => self.raw(&v[span], first, out),
-            Data::U16(v) => self.raw(&v[span], first, out),
-            Data::U32(v) => self.raw(&v[span], first, out),
-            Data::U64(v) => self.raw(&v[span], first, out),
-            Data::F16(_) | Data::F32(_) | Data::F64(_) => Err(RunError::Dtype {
-                input: self.tensor.clone(),
-                found: tensor.dtype(),
-                expected: format!("raw codes of {} as integers", self.ty),
-            }),
-        }?;
-        self.to_hardware(out);
+    pub fn encode_raw<'a>(
+        &self,
+        values: impl Into<Values<'a>>,
+        rows: Range<usize>,
+        out: &mut [i64],
+    ) -> Result<(), RunError> {
+        self.to_codes(&values.into(), Meaning::Codes, rows, out)
+    }
+
+    fn to_codes(
+        &self,
+        values: &Values<'_>,
+        meaning: Meaning,
+        rows: Range<usize>,
+        out: &mut [i64],
+    ) -> Result<(), RunError> {
+        assert_eq!(out.len(), rows.len() * self.len, "places for {} rows of {}", rows.len(), self.len);
+        self.elements::<8>(values, meaning, rows, bytemuck::cast_slice_mut(out))?;
+        // Nothing to do where the machine is little-endian.
+        out.iter_mut().for_each(|code| *code = i64::from_le(*code));
+        if !self.order.is_same() {
+            let mut row = vec![0; self.len];
+            for codes in out.chunks_exact_mut(self.len) {
+                row.copy_from_slice(codes);
+                self.order.to_hardware(self.isa, &row, codes);
+            }
+        }
         Ok(())
     }
 
-    fn span(&self, rows: Range<usize>, places: usize) -> Range<usize> {
-        assert_eq!(places, rows.len() * self.len, "places for {} rows of {}", rows.len(), self.len);
-        rows.start * self.len..rows.end * self.len
+    /// The low bytes of the codes of `rows`, in ONNX order.
+    pub(crate) fn elements<const N: usize>(
+        &self,
+        values: &Values<'_>,
+        meaning: Meaning,
+        rows: Range<usize>,
+        out: &mut [[u8; N]],
+    ) -> Result<(), RunError> {
+        let place = |i: usize| (rows.start + i / self.len, i % self.len);
+        let span = rows.start * self.len..rows.end * self.len;
+        match meaning {
+            Meaning::Numbers => self.cast(values, span, out)?.map_err(|NanAt(i)| {
+                let (row, element) = place(i);
+                RunError::Nan { input: self.tensor.clone(), row, element }
+            }),
+            Meaning::Codes => self.check(values, span, out)?.map_err(|NotACode(i, code)| {
+                let (row, element) = place(i);
+                RunError::Code { input: self.tensor.clone(), row, element, code, ty: self.ty.to_string() }
+            }),
+        }
     }
 
-    fn integers<T: Copy + Into<i128>>(
+    fn cast<const N: usize>(
         &self,
-        v: &[T],
+        values: &Values<'_>,
+        span: Range<usize>,
+        out: &mut [[u8; N]],
+    ) -> Result<Result<(), NanAt>, RunError> {
+        let q = &self.quantizer;
+        Ok(match values.datatype() {
+            Datatype::Fp32 => q.f32(values.elements(span), out),
+            Datatype::Fp64 => q.f64(values.elements(span), out),
+            Datatype::Fp16 => pieces(values.elements(span), out, |x, singles, out| {
+                let mut halves = [f16::ZERO; PIECE];
+                let halves = &mut halves[..x.len()];
+                x.iter().zip(&mut *halves).for_each(|(x, half)| *half = f16::from_le_bytes(*x));
+                let mut wide = [0f32; PIECE];
+                let wide = &mut wide[..x.len()];
+                halves.convert_to_f32_slice(wide);
+                wide.iter().zip(&mut *singles).for_each(|(wide, single)| *single = wide.to_le_bytes());
+                q.f32(singles, out)
+            }),
+            Datatype::Bf16 => pieces(values.elements(span), out, |x, singles, out| {
+                let wide = x.iter().map(|x| bf16::from_le_bytes(*x).to_f32());
+                wide.zip(&mut *singles).for_each(|(wide, single)| *single = wide.to_le_bytes());
+                q.f32(singles, out)
+            }),
+            Datatype::Bool => self.integers(values.elements(span), out, 1, false, |[b]| u8::from(b != 0)),
+            Datatype::Int8 => self.integers(values.elements(span), out, 8, true, i8::from_le_bytes),
+            Datatype::Int16 => self.integers(values.elements(span), out, 16, true, i16::from_le_bytes),
+            Datatype::Int32 => self.integers(values.elements(span), out, 32, true, i32::from_le_bytes),
+            Datatype::Int64 => self.integers(values.elements(span), out, 64, true, i64::from_le_bytes),
+            Datatype::Uint8 => self.integers(values.elements(span), out, 8, false, u8::from_le_bytes),
+            Datatype::Uint16 => self.integers(values.elements(span), out, 16, false, u16::from_le_bytes),
+            Datatype::Uint32 => self.integers(values.elements(span), out, 32, false, u32::from_le_bytes),
+            Datatype::Uint64 => self.integers(values.elements(span), out, 64, false, u64::from_le_bytes),
+            Datatype::Bytes => return Err(self.wrong_type(values.datatype(), "numbers")),
+        })
+    }
+
+    fn integers<const I: usize, const N: usize, T: Into<i128>>(
+        &self,
+        x: &[[u8; I]],
+        out: &mut [[u8; N]],
         width: u32,
         signed: bool,
-        out: &mut [i64],
+        read: impl Fn([u8; I]) -> T,
     ) -> Result<(), NanAt> {
         let from = Format::new(signed, width, width as i32).expect("at most 64 bits");
-        for (v, out) in v.iter().zip(out) {
-            *out = self.ty.cast((*v).into(), from) as i64;
+        for (x, out) in x.iter().zip(out) {
+            *out = low(self.ty.cast(read(*x).into(), from) as i64);
         }
         Ok(())
     }
 
-    fn raw<T: Copy + Into<i128>>(&self, v: &[T], first: usize, out: &mut [i64]) -> Result<(), RunError> {
-        for (i, (v, out)) in v.iter().zip(out).enumerate() {
-            let code: i128 = (*v).into();
-            if !self.ty.format.contains(code) {
-                return Err(RunError::Code {
-                    input: self.tensor.clone(),
-                    row: first + i / self.len,
-                    element: i % self.len,
-                    code,
-                    ty: self.ty.to_string(),
+    fn check<const N: usize>(
+        &self,
+        values: &Values<'_>,
+        span: Range<usize>,
+        out: &mut [[u8; N]],
+    ) -> Result<Result<(), NotACode>, RunError> {
+        Ok(match values.datatype() {
+            Datatype::Bool => self.raw(values.elements(span), out, |[b]| u8::from(b != 0)),
+            Datatype::Int8 => self.raw(values.elements(span), out, i8::from_le_bytes),
+            Datatype::Int16 => self.raw(values.elements(span), out, i16::from_le_bytes),
+            Datatype::Int32 => self.raw(values.elements(span), out, i32::from_le_bytes),
+            Datatype::Int64 => self.raw(values.elements(span), out, i64::from_le_bytes),
+            Datatype::Uint8 => self.raw(values.elements(span), out, u8::from_le_bytes),
+            Datatype::Uint16 => self.raw(values.elements(span), out, u16::from_le_bytes),
+            Datatype::Uint32 => self.raw(values.elements(span), out, u32::from_le_bytes),
+            Datatype::Uint64 => self.raw(values.elements(span), out, u64::from_le_bytes),
+            found @ (Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64 | Datatype::Bytes) => {
+                return Err(match found.dtype() {
+                    Some(found) => RunError::Dtype {
+                        input: self.tensor.clone(),
+                        found,
+                        expected: format!("raw codes of {} as integers", self.ty),
+                    },
+                    None => self.wrong_type(found, "raw codes as integers"),
                 });
             }
-            *out = code as i64;
+        })
+    }
+
+    fn raw<const I: usize, const N: usize, T: Into<i128>>(
+        &self,
+        x: &[[u8; I]],
+        out: &mut [[u8; N]],
+        read: impl Fn([u8; I]) -> T,
+    ) -> Result<(), NotACode> {
+        for (i, (x, out)) in x.iter().zip(out).enumerate() {
+            let code: i128 = read(*x).into();
+            if !self.ty.format.contains(code) {
+                return Err(NotACode(i, code));
+            }
+            *out = low(code as i64);
         }
         Ok(())
     }
 
-    fn to_hardware(&self, codes: &mut [i64]) {
-        let Some(order) = &self.order else { return };
-        let mut row = vec![0; self.len];
-        for codes in codes.chunks_exact_mut(self.len) {
-            row.copy_from_slice(codes);
-            for (to, from) in codes.iter_mut().zip(order) {
-                *to = row[*from as usize];
-            }
-        }
+    fn wrong_type(&self, found: Datatype, expected: &'static str) -> RunError {
+        RunError::Datatype { input: self.tensor.clone(), found, expected }
     }
 
     fn decode<T>(&self, codes: &[i64], out: &mut [T], value: impl Fn(i64) -> T) {
         assert_eq!(codes.len(), out.len(), "places for the values");
-        let Some(order) = &self.order else {
+        if self.order.is_same() {
             out.iter_mut().zip(codes).for_each(|(out, code)| *out = value(*code));
             return;
-        };
+        }
+        let mut row = vec![0; self.len];
         for (codes, out) in codes.chunks_exact(self.len).zip(out.chunks_exact_mut(self.len)) {
-            for (code, to) in codes.iter().zip(order) {
-                out[*to as usize] = value(*code);
-            }
+            self.order.to_onnx(self.isa, codes, &mut row);
+            out.iter_mut().zip(&row).for_each(|(out, code)| *out = value(*code));
         }
     }
 
@@ -247,18 +308,25 @@ impl Layout {
     /// # Panics
     /// When the lengths differ.
     pub fn decode_f32(&self, codes: &[i64], out: &mut [f32]) {
-        let frac = self.ty.format.frac();
-        if frac.abs() <= 60 {
-            // Only the conversion of the integer rounds: the scale keeps it within the normal numbers.
-            let scale = 2f32.powi(-frac);
-            self.decode(codes, out, |c| c as f32 * scale);
-        } else {
-            let value = |c| self.ty.format.value(i128::from(c));
-            let exact = |c: i64| c.unsigned_abs() < 1 << 53;
-            self.decode(codes, out, |c| {
-                if exact(c) { value(c) as f32 } else { self.ty.format.value((c as f32) as i128) as f32 }
-            });
+        match self.f32_scale() {
+            Some(scale) => self.decode(codes, out, |c| c as f32 * scale),
+            None => self.decode(codes, out, |c| self.far_f32(c)),
         }
+    }
+
+    /// What the integer of a code, rounded to single precision, is multiplied with: only its conversion rounds, as
+    /// the scale keeps it within the normal numbers. `None` where it does not.
+    pub(crate) fn f32_scale(&self) -> Option<f32> {
+        let frac = self.ty.format.frac();
+        (frac.abs() <= 60).then(|| 2f32.powi(-frac))
+    }
+
+    /// The value of a code where there is no such scale.
+    pub(crate) fn far_f32(&self, code: i64) -> f32 {
+        // A code beyond 53 bits is rounded before it is scaled: the scaling rounds to double precision.
+        let exact = code.unsigned_abs() < 1 << 53;
+        let code = if exact { i128::from(code) } else { (code as f32) as i128 };
+        self.ty.format.value(code) as f32
     }
 
     /// As [`decode_f32`](Self::decode_f32), in double precision: exact up to 53 bits.
@@ -278,29 +346,23 @@ impl Layout {
     }
 }
 
-/// Codes of values that `fill` makes single-precision floats of, a range of `out` at a time.
-fn pieces(q: &Quantizer, out: &mut [i64], fill: impl Fn(Range<usize>, &mut [f32])) -> Result<(), NanAt> {
-    let mut wide = [0f32; 256];
-    for (c, out) in out.chunks_mut(256).enumerate() {
-        let wide = &mut wide[..out.len()];
-        fill(c * 256..c * 256 + out.len(), wide);
-        q.f32(wide, out).map_err(|NanAt(i)| NanAt(c * 256 + i))?;
+/// Index of the first integer that is no code, and the integer.
+struct NotACode(usize, i128);
+
+/// Elements of a piece.
+const PIECE: usize = 256;
+
+/// Converts a piece at a time by `convert`, which gets memory for the bytes of as many single-precision values.
+fn pieces<const I: usize, const N: usize>(
+    x: &[[u8; I]],
+    out: &mut [[u8; N]],
+    convert: impl Fn(&[[u8; I]], &mut [[u8; 4]], &mut [[u8; N]]) -> Result<(), NanAt>,
+) -> Result<(), NanAt> {
+    let mut singles = [[0; 4]; PIECE];
+    for (p, (x, out)) in x.chunks(PIECE).zip(out.chunks_mut(PIECE)).enumerate() {
+        convert(x, &mut singles[..x.len()], out).map_err(|NanAt(i)| NanAt(p * PIECE + i))?;
     }
     Ok(())
-}
-
-/// For each element of the hardware tensor, whose axis i is ONNX axis `perm[i]`, its ONNX index.
-fn hardware_to_onnx(onnx_shape: &[usize], perm: &[usize]) -> Box<[u32]> {
-    let mut strides = vec![1; onnx_shape.len()];
-    for axis in (1..onnx_shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * onnx_shape[axis];
-    }
-    let mut order = vec![0u32];
-    for p in perm {
-        let step = |i: usize| (i * strides[*p]) as u32;
-        order = order.iter().flat_map(|base| (0..onnx_shape[*p]).map(move |i| base + step(i))).collect();
-    }
-    order.into()
 }
 
 #[cfg(test)]
@@ -396,7 +458,7 @@ mod tests {
             let mut bytes = vec![0; shift];
             x.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
             let mut codes = vec![0; 600];
-            let done = l.encode_f32_bytes(&bytes[shift..], 1..3, &mut codes);
+            let done = l.encode(Values::new(Datatype::Fp32, &bytes[shift..]), 1..3, &mut codes);
             done.map(|()| codes).map_err(|e| e.to_string())
         };
         for shift in 0..4 {

@@ -6,20 +6,29 @@
 //!
 //! A [`Buffer`] is a tensor as it travels between processes: bytes that are shared and not copied.
 //!
-//! [`codes`] is the one place where a host's numbers become codes of a Program and back; [`convert`] changes their
-//! element type; [`npy`] and [`npz`] read and write NumPy's files.
+//! [`codes`] is the one place where a host's numbers become codes of a Program, or a card's packed rows, and back;
+//! [`convert`] changes their element type; [`npy`] and [`npz`] read and write NumPy's files, [`golden`] the reference
+//! vectors of a model. [`isa`] compiles loops for several instruction sets.
 
 mod backend;
 mod buffer;
+mod card;
 pub mod codes;
 pub mod convert;
 mod error;
+pub mod golden;
+pub mod isa;
 pub mod npy;
 pub mod npz;
+mod order;
 mod quantize;
+mod rows;
 mod tensor;
+mod values;
 
 pub use backend::{Availability, Backend, Device, Executable, Model, Registry, TensorInfo, check_inputs};
 pub use buffer::{Buffer, BufferError, Datatype, byte_strings};
+pub use card::{CardState, CardStatus, UnitStatus};
 pub use error::{LoadError, RunError};
 pub use tensor::{Data, Dtype, Element, Tensor, TensorError};
+pub use values::Values;

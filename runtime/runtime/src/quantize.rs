@@ -3,139 +3,240 @@
 //! `Type::quantize` is the definition and the fallback; the loops here are its twins for formats narrow enough
 //! for the significand of the float they compute in, and give the same codes (tested by property).
 //!
-//! How: `v = x × 2^frac` is exact, since frac is in range. Adding and subtracting 1.5 × 2^p, p the number of
-//! fraction bits of the float, rounds v to the nearest integer, ties to even, when |v| <= 2^(p-1); the rest
-//! v - r is exact and tells how the other rounding modes differ from r. Saturation is a clamp of v before the
-//! rounding: the bounds are integers and every mode is monotone and keeps integers, so the order is free. A value
-//! beyond 2^(p-1) or NaN sends the slice to the fallback.
+//! How: with m = 1.5 × 2^p × 2^-frac, p the number of fraction bits of the float, the sum x + m has an ulp of 2^-frac,
+//! the type's own grid, as long as it stays in m's binade: it is x rounded to the nearest code, ties to even, and the
+//! code is what its significand differs from m's by. The rest d = x - (x + m - m) is exact and tells how the other
+//! rounding modes differ. Saturation is a clamp of x before the rounding: the bounds are codes and every mode is
+//! monotone and keeps codes, so the order is free. A sum that leaves the binade, or NaN, sends the slice to the
+//! fallback.
+//!
+//! Elements come and go as little-endian bytes, so that the same loops read what clients send, at any alignment, and
+//! write rows of any element size.
 
 use hs_fixed::{Overflow, Rounding, Type};
+
+use crate::isa::{Checked, Kernel};
 
 /// Index of the first NaN in a slice.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NanAt(pub(crate) usize);
 
-/// Conversion into one type.
+/// Conversion into one type, by the loops of one instruction set.
 #[derive(Debug, Clone)]
 pub(crate) struct Quantizer {
     ty: Type,
+    isa: Checked,
 }
 
 /// Elements that are converted at a time, so that one odd value does not slow a long slice.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 4096;
 
-macro_rules! fast {
-    ($name:ident, $float:ty, $int:ty, $p:literal) => {
-        /// Converts into `out`; false (and `out` undefined) when a value is NaN or too large for the trick.
-        fn $name<T: Copy>(ty: &Type, x: &[T], out: &mut [i64], widen: impl Fn(T) -> $float) -> bool {
-            const MAGIC: $float = 1.5 * (1u64 << $p) as $float;
-            const LIMIT: $float = (1u64 << ($p - 1)) as $float;
-            let f = ty.format;
-            let scale = (2.0 as $float).powi(f.frac());
-            let bump = i128::from(ty.overflow == Overflow::SatSym && f.is_signed());
-            let (lo, hi) = ((f.min() + bump) as $float, f.max() as $float);
-            let clamp = |v: $float| {
-                let v = if v < lo { lo } else { v };
-                if v > hi { hi } else { v }
-            };
-            let to_int = |r: $float| ((r + MAGIC).to_bits() as $int).wrapping_sub(MAGIC.to_bits() as $int);
-            let gap = <$int>::BITS - f.width();
-            let wrap_signed = |r: $float| i64::from(to_int(r) << gap >> gap);
-            let wrap_unsigned = |r: $float| i64::from(to_int(r) & (<$int>::MAX >> (gap - 1)));
-            let zero = |r: $float| i64::from(to_int(if r < lo || r > hi { 0.0 } else { r }));
-            let keep = |v: $float| v;
+/// What a loop does with values outside the range; what it has no member for goes to the fallback.
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    Sat,
+    SatSym,
+    SatZero,
+    WrapSigned,
+    WrapUnsigned,
+}
 
-            /// `r` is v to the nearest even; the result v rounded by the mode.
+impl Over {
+    fn of(ty: &Type) -> Option<Self> {
+        match ty.overflow {
+            Overflow::Sat => Some(Self::Sat),
+            Overflow::SatSym => Some(Self::SatSym),
+            Overflow::SatZero => Some(Self::SatZero),
+            Overflow::Wrap { n: 0 } if ty.format.is_signed() => Some(Self::WrapSigned),
+            Overflow::Wrap { n: 0 } => Some(Self::WrapUnsigned),
+            Overflow::Wrap { .. } | Overflow::WrapSm { .. } => None,
+        }
+    }
+}
+
+/// The low bytes of a code: its element in rows of `N`-byte elements.
+#[inline(always)]
+pub(crate) fn low<const N: usize>(code: i64) -> [u8; N] {
+    let bytes = code.to_le_bytes();
+    std::array::from_fn(|i| bytes[i])
+}
+
+macro_rules! lanes {
+    ($name:ident, $method:ident, $float:ty, $int:ty, $p:literal) => {
+        /// Conversion of a slice, computed in one type of float.
+        struct $name<'a, const I: usize, const O: usize, W> {
+            ty: &'a Type,
+            over: Over,
+            x: &'a [[u8; I]],
+            out: &'a mut [[u8; O]],
+            widen: W,
+            /// Set to whether `out` is good: no value was NaN or too large for the trick.
+            good: &'a mut bool,
+        }
+
+        impl<const I: usize, const O: usize, W: Fn([u8; I]) -> $float> Kernel for $name<'_, I, O, W> {
+            /// The common modes.
             #[inline(always)]
-            fn run<T: Copy>(
-                x: &[T],
-                out: &mut [i64],
-                before: impl Fn(T) -> $float,
-                adjust: impl Fn($float, $float) -> $float,
-                after: impl Fn($float) -> i64,
+            fn run(self) {
+                match (self.ty.rounding, self.over) {
+                    (Rounding::Rnd, Over::Sat) => self.by(Rounding::Rnd, Over::Sat),
+                    (Rounding::Trn, Over::WrapSigned) => self.by(Rounding::Trn, Over::WrapSigned),
+                    (Rounding::Trn, Over::WrapUnsigned) => self.by(Rounding::Trn, Over::WrapUnsigned),
+                    _ => *self.good = false,
+                }
+            }
+        }
+
+        impl<const I: usize, W: Fn([u8; I]) -> $float> $name<'_, I, 8, W> {
+            /// All modes.
+            fn run_any(self) {
+                macro_rules! each {
+                    ($rounding:ident) => {
+                        match self.over {
+                            Over::Sat => self.by(Rounding::$rounding, Over::Sat),
+                            Over::SatSym => self.by(Rounding::$rounding, Over::SatSym),
+                            Over::SatZero => self.by(Rounding::$rounding, Over::SatZero),
+                            Over::WrapSigned => self.by(Rounding::$rounding, Over::WrapSigned),
+                            Over::WrapUnsigned => self.by(Rounding::$rounding, Over::WrapUnsigned),
+                        }
+                    };
+                }
+                match self.ty.rounding {
+                    Rounding::Trn => each!(Trn),
+                    Rounding::TrnZero => each!(TrnZero),
+                    Rounding::Rnd => each!(Rnd),
+                    Rounding::RndZero => each!(RndZero),
+                    Rounding::RndMinInf => each!(RndMinInf),
+                    Rounding::RndInf => each!(RndInf),
+                    Rounding::RndConv => each!(RndConv),
+                }
+            }
+        }
+
+        impl<const I: usize, const O: usize, W: Fn([u8; I]) -> $float> $name<'_, I, O, W> {
+            /// The loop. The modes are arguments so that each call is compiled for its own.
+            #[inline(always)]
+            fn by(self, rounding: Rounding, over: Over) {
+                const SIGNIFICAND: $int = (1 << $p) - 1;
+                const MIDDLE: $int = 1 << ($p - 1);
+                let f = self.ty.format;
+                let grid = (2.0 as $float).powi(-f.frac());
+                let magic = 1.5 * (1u64 << $p) as $float * grid;
+                let magic_bits = magic.to_bits() as $int;
+                let half = 0.5 * grid;
+                let (lo, hi) = (f.min() as $int, f.max() as $int);
+                let (lowest, highest) = (lo as $float * grid, hi as $float * grid);
+                let symmetric = lo + <$int>::from(f.is_signed());
+                let gap = <$int>::BITS - f.width();
+                let mask = <$int>::MAX >> (gap - 1);
+                let mut strayed = 0;
+                for (x, out) in self.x.iter().zip(self.out) {
+                    let mut x = (self.widen)(*x);
+                    if matches!(over, Over::Sat) {
+                        // NaN is neither below nor above.
+                        x = if x < lowest { lowest } else { x };
+                        x = if x > highest { highest } else { x };
+                    }
+                    let sum = x + magic;
+                    let bits = sum.to_bits() as $int;
+                    strayed |= bits ^ magic_bits;
+                    let d = x - (sum - magic);
+                    let one = |yes: bool| <$int>::from(yes);
+                    let correction = match rounding {
+                        Rounding::RndConv => 0,
+                        Rounding::Rnd => one(d == half),
+                        Rounding::RndMinInf => -one(d == -half),
+                        Rounding::RndInf => one(x > 0.0 && d == half) - one(x < 0.0 && d == -half),
+                        Rounding::RndZero => one(x < 0.0 && d == half) - one(x > 0.0 && d == -half),
+                        Rounding::Trn => -one(d < 0.0),
+                        Rounding::TrnZero => one(x < 0.0 && d > 0.0) - one(x > 0.0 && d < 0.0),
+                    };
+                    let code = (bits & SIGNIFICAND) - MIDDLE + correction;
+                    let code = match over {
+                        Over::Sat => code,
+                        Over::SatSym => code.clamp(symmetric, hi),
+                        Over::SatZero => {
+                            if code < lo || code > hi {
+                                0
+                            } else {
+                                code
+                            }
+                        }
+                        Over::WrapSigned => code << gap >> gap,
+                        Over::WrapUnsigned => code & mask,
+                    };
+                    *out = low(code.into());
+                }
+                *self.good = strayed >> $p == 0;
+            }
+        }
+
+        impl Quantizer {
+            /// Converts a chunk; false (and `out` undefined) when the loops cannot.
+            fn $method<const I: usize, const O: usize>(
+                &self,
+                x: &[[u8; I]],
+                out: &mut [[u8; O]],
+                widen: impl Fn([u8; I]) -> $float,
             ) -> bool {
-                let mut good = true;
-                for (x, out) in x.iter().zip(out) {
-                    let v = before(*x);
-                    good &= v.abs() <= LIMIT;
-                    let r = (v + MAGIC) - MAGIC;
-                    *out = after(r + adjust(v, v - r));
+                let (ty, mut good) = (&self.ty, false);
+                let Some(over) = Over::of(ty) else { return false };
+                if is_common(ty) {
+                    self.isa.run($name { ty, over, x, out, widen, good: &mut good });
+                } else {
+                    let mut codes = [[0; 8]; CHUNK];
+                    let codes = &mut codes[..x.len()];
+                    $name { ty, over, x, out: codes, widen, good: &mut good }.run_any();
+                    for (code, out) in codes.iter().zip(out) {
+                        *out = low(i64::from_le_bytes(*code));
+                    }
                 }
                 good
-            }
-            let one = |yes: bool| if yes { 1.0 as $float } else { 0.0 };
-            macro_rules! with_overflow {
-                ($adjust:expr) => {
-                    match ty.overflow {
-                        Overflow::Sat => {
-                            run(x, out, |x| clamp(widen(x) * scale), $adjust, |r| i64::from(to_int(r)))
-                        }
-                        Overflow::SatSym => {
-                            run(x, out, |x| keep(widen(x) * scale), $adjust, |r| i64::from(to_int(clamp(r))))
-                        }
-                        Overflow::SatZero => run(x, out, |x| keep(widen(x) * scale), $adjust, zero),
-                        Overflow::Wrap { n: 0 } if f.is_signed() => {
-                            run(x, out, |x| keep(widen(x) * scale), $adjust, wrap_signed)
-                        }
-                        Overflow::Wrap { n: 0 } => {
-                            run(x, out, |x| keep(widen(x) * scale), $adjust, wrap_unsigned)
-                        }
-                        Overflow::Wrap { .. } | Overflow::WrapSm { .. } => false,
-                    }
-                };
-            }
-            match ty.rounding {
-                Rounding::RndConv => with_overflow!(|_, _| 0.0),
-                Rounding::Rnd => with_overflow!(|_, d| one(d == 0.5)),
-                Rounding::RndMinInf => with_overflow!(|_, d| -one(d == -0.5)),
-                Rounding::RndInf => {
-                    with_overflow!(|v, d| one(v > 0.0 && d == 0.5) - one(v < 0.0 && d == -0.5))
-                }
-                Rounding::RndZero => {
-                    with_overflow!(|v, d| one(v < 0.0 && d == 0.5) - one(v > 0.0 && d == -0.5))
-                }
-                Rounding::Trn => with_overflow!(|_, d| -one(d < 0.0)),
-                Rounding::TrnZero => {
-                    with_overflow!(|v, d| one(v < 0.0 && d > 0.0) - one(v > 0.0 && d < 0.0))
-                }
             }
         }
     };
 }
 
-fast!(through_f32, f32, i32, 23);
-fast!(through_f64, f64, i64, 52);
+lanes!(Singles, single, f32, i32, 23);
+lanes!(Doubles, double, f64, i64, 52);
+
+/// Whether the type has the modes that inputs have by default, in our arithmetic or in hls4ml's: only their loops
+/// are compiled for each instruction set and size of element.
+fn is_common(ty: &Type) -> bool {
+    matches!((ty.rounding, ty.overflow), (Rounding::Rnd, Overflow::Sat) | (Rounding::Trn, Overflow::WRAP))
+}
 
 impl Quantizer {
-    pub(crate) fn new(ty: Type) -> Self {
-        Self { ty }
+    pub(crate) fn new(ty: Type, isa: Checked) -> Self {
+        Self { ty, isa }
     }
 
-    /// Codes of single-precision values.
-    pub(crate) fn f32(&self, x: &[f32], out: &mut [i64]) -> Result<(), NanAt> {
+    /// The low bytes of the codes of single-precision values.
+    pub(crate) fn f32<const O: usize>(&self, x: &[[u8; 4]], out: &mut [[u8; O]]) -> Result<(), NanAt> {
         let f = self.ty.format;
-        // The product with 2^frac must be exact or overflow to infinity.
-        let single = f.width() <= 22 && (0..=120).contains(&f.frac());
+        let widen = |x| f64::from(f32::from_le_bytes(x));
+        // Bounds and halves of the grid must be normal numbers.
+        let single = f.width() <= 22 && f.frac().abs() <= 80;
         let double = f.width() <= 50 && f.frac().abs() <= 800;
-        self.chunks(x, out, f64::from, |x, out| {
-            single && through_f32(&self.ty, x, out, |x| x)
-                || !single && double && through_f64(&self.ty, x, out, f64::from)
+        self.chunks(x, out, widen, |x, out| {
+            single && self.single(x, out, f32::from_le_bytes)
+                || !single && double && self.double(x, out, widen)
         })
     }
 
-    /// Codes of double-precision values.
-    pub(crate) fn f64(&self, x: &[f64], out: &mut [i64]) -> Result<(), NanAt> {
+    /// The low bytes of the codes of double-precision values.
+    pub(crate) fn f64<const O: usize>(&self, x: &[[u8; 8]], out: &mut [[u8; O]]) -> Result<(), NanAt> {
         let f = self.ty.format;
-        let double = f.width() <= 50 && (0..=1000).contains(&f.frac());
-        self.chunks(x, out, |x| x, |x, out| double && through_f64(&self.ty, x, out, |x| x))
+        let double = f.width() <= 50 && f.frac().abs() <= 800;
+        self.chunks(x, out, f64::from_le_bytes, |x, out| double && self.double(x, out, f64::from_le_bytes))
     }
 
-    fn chunks<T: Copy>(
+    fn chunks<const I: usize, const O: usize>(
         &self,
-        x: &[T],
-        out: &mut [i64],
-        widen: impl Fn(T) -> f64,
-        fast: impl Fn(&[T], &mut [i64]) -> bool,
+        x: &[[u8; I]],
+        out: &mut [[u8; O]],
+        widen: impl Fn([u8; I]) -> f64,
+        fast: impl Fn(&[[u8; I]], &mut [[u8; O]]) -> bool,
     ) -> Result<(), NanAt> {
         for (c, (x, out)) in x.chunks(CHUNK).zip(out.chunks_mut(CHUNK)).enumerate() {
             if fast(x, out) {
@@ -143,7 +244,7 @@ impl Quantizer {
             }
             for (i, (x, out)) in x.iter().zip(out).enumerate() {
                 // Tensor types have at most 64 bits, 63 when unsigned.
-                *out = self.ty.quantize(widen(*x)).ok_or(NanAt(c * CHUNK + i))? as i64;
+                *out = low(self.ty.quantize(widen(*x)).ok_or(NanAt(c * CHUNK + i))? as i64);
             }
         }
         Ok(())
@@ -156,6 +257,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::isa::Isa;
 
     fn types() -> impl Strategy<Value = Type> {
         let frac = prop_oneof![4 => -3i32..40, 1 => -1000i32..1000];
@@ -193,44 +295,69 @@ mod tests {
         prop::collection::vec(one, 1..20)
     }
 
+    fn quantizers(ty: Type) -> impl Iterator<Item = Quantizer> {
+        Isa::ALL.into_iter().filter_map(Checked::new).map(move |isa| Quantizer::new(ty, isa))
+    }
+
+    /// The codes as elements of a size that holds them, and the low bytes of each in all smaller ones.
+    fn elements<const N: usize>(want: &[i64], got: Result<Vec<[u8; N]>, NanAt>) {
+        assert_eq!(got, Ok(want.iter().map(|code| low::<N>(*code)).collect()));
+    }
+
+    fn f32<const N: usize>(q: &Quantizer, x: &[f32]) -> Result<Vec<[u8; N]>, NanAt> {
+        let bytes: Vec<_> = x.iter().map(|x| x.to_le_bytes()).collect();
+        let mut out = vec![[0; N]; x.len()];
+        q.f32(&bytes, &mut out).map(|()| out)
+    }
+
+    fn f64<const N: usize>(q: &Quantizer, x: &[f64]) -> Result<Vec<[u8; N]>, NanAt> {
+        let bytes: Vec<_> = x.iter().map(|x| x.to_le_bytes()).collect();
+        let mut out = vec![[0; N]; x.len()];
+        q.f64(&bytes, &mut out).map(|()| out)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
         fn loops_equal_the_definition((ty, x) in types().prop_flat_map(|t| (Just(t), values(t)))) {
-            let q = Quantizer::new(ty);
             let want = |x: f64| ty.quantize(x).unwrap() as i64;
-            let mut got = vec![0; x.len()];
-            // One at a time, so that one large value does not send the others to the fallback.
-            for (x, got) in x.iter().zip(&mut got) {
-                q.f64(&[*x], std::slice::from_mut(got)).unwrap();
+            let double: Vec<i64> = x.iter().map(|x| want(*x)).collect();
+            let y: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+            let single: Vec<i64> = y.iter().map(|x| want(f64::from(*x))).collect();
+            for q in quantizers(ty) {
+                // One at a time, so that one large value does not send the others to the fallback.
+                for i in 0..x.len() {
+                    elements(&double[i..=i], f64::<8>(&q, &x[i..=i]));
+                    elements(&single[i..=i], f32::<8>(&q, &y[i..=i]));
+                }
+                elements(&double, f64::<8>(&q, &x));
+                elements(&double, f64::<4>(&q, &x));
+                elements(&double, f64::<2>(&q, &x));
+                elements(&double, f64::<1>(&q, &x));
+                elements(&single, f32::<8>(&q, &y));
+                elements(&single, f32::<4>(&q, &y));
+                elements(&single, f32::<2>(&q, &y));
+                elements(&single, f32::<1>(&q, &y));
             }
-            prop_assert_eq!(&got, &x.iter().map(|x| want(*x)).collect::<Vec<_>>(), "{}: {:?}", ty, x);
-            q.f64(&x, &mut got).unwrap();
-            prop_assert_eq!(&got, &x.iter().map(|x| want(*x)).collect::<Vec<_>>(), "{}: {:?}", ty, x);
-            let single: Vec<f32> = x.iter().map(|x| *x as f32).collect();
-            for (x, got) in single.iter().zip(&mut got) {
-                q.f32(&[*x], std::slice::from_mut(got)).unwrap();
-            }
-            let want: Vec<i64> = single.iter().map(|x| want(f64::from(*x))).collect();
-            prop_assert_eq!(&got, &want, "{}: {:?}", ty, single);
         }
     }
 
     #[test]
     fn halves_and_ends_of_a_common_type() {
-        let q = Quantizer::new("fixed<16,6>".parse().unwrap());
-        let mut out = [0; 6];
-        q.f32(&[1.5, -1.0 / 2048.0, 1.0 / 2048.0, 1e30, f32::NEG_INFINITY, -0.0], &mut out).unwrap();
-        assert_eq!(out, [1536, 0, 1, 32767, -32768, 0]);
+        for q in quantizers("fixed<16,6>".parse().unwrap()) {
+            let x = [1.5, -1.0 / 2048.0, 1.0 / 2048.0, 1e30, f32::NEG_INFINITY, -0.0];
+            elements(&[1536, 0, 1, 32767, -32768, 0], f32::<2>(&q, &x));
+        }
     }
 
     #[test]
     fn nan_is_found_where_it_is() {
         let mut x = vec![0f32; 3000];
         x[2500] = f32::NAN;
-        let q = Quantizer::new("fixed<16,6>".parse().unwrap());
-        assert_eq!(q.f32(&x, &mut vec![0; 3000]), Err(NanAt(2500)));
-        let x: Vec<f64> = x.into_iter().map(f64::from).collect();
-        assert_eq!(q.f64(&x, &mut vec![0; 3000]), Err(NanAt(2500)));
+        let y: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        for q in quantizers("fixed<16,6>".parse().unwrap()) {
+            assert_eq!(f32::<2>(&q, &x), Err(NanAt(2500)));
+            assert_eq!(f64::<2>(&q, &y), Err(NanAt(2500)));
+        }
     }
 }

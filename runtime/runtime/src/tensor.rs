@@ -1,6 +1,6 @@
 //! Tensors: contiguous, row-major, the batch axis first.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use half::f16;
 
@@ -99,6 +99,16 @@ macro_rules! dtypes {
                 match self {
                     $(Self::$variant(v) => v.iter().for_each(|e| e.write_le(out)),)*
                 }
+            }
+
+            /// The little-endian bytes of all elements, which are their own memory where the machine is little-endian.
+            pub fn as_le_bytes(&self) -> Cow<'_, [u8]> {
+                if cfg!(target_endian = "little") {
+                    return match self { $(Self::$variant(v) => Cow::Borrowed(bytemuck::cast_slice(v)),)* };
+                }
+                let mut bytes = Vec::new();
+                self.to_le_bytes(&mut bytes);
+                Cow::Owned(bytes)
             }
 
             /// The little-endian bytes of all elements, in their own memory where the machine is little-endian.

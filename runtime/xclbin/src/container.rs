@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -516,7 +517,8 @@ fn between(bytes: &[u8], table_end: usize, entries: &[Entry]) -> Result<Vec<(usi
 }
 
 /// Global name of an AWS FPGA image: `agfi-` and 17 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Agfi(String);
 
 /// Text that is no name of an image.
@@ -534,6 +536,20 @@ impl FromStr for Agfi {
         } else {
             Err(ParseAgfiError(s.chars().take(80).collect()))
         }
+    }
+}
+
+impl TryFrom<String> for Agfi {
+    type Error = ParseAgfiError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Agfi> for String {
+    fn from(name: Agfi) -> Self {
+        name.0
     }
 }
 

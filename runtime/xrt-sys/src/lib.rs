@@ -30,3 +30,20 @@ pub unsafe fn open(path: &Path) -> Result<Xrt, Error> {
     // SAFETY: the caller vouches for the library. XRT's shims, which it opens itself, need its symbols to be global.
     unsafe { Xrt::from_library(Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL)?) }
 }
+
+/// The number of cards that a shim, the library below XRT's for one kind of card, finds.
+///
+/// # Safety
+/// As for [`open`]; the environment must be one in which XRT can be used.
+#[expect(unsafe_code, reason = "opens a shared library, calls C")]
+pub unsafe fn probe(shim: &Path) -> Result<u32, Error> {
+    // SAFETY: the caller's promise.
+    let library = unsafe { Library::open(Some(shim), RTLD_NOW | RTLD_GLOBAL) }?;
+    // SAFETY: `unsigned xclProbe(void)` in every shim, declared in xrt.h.
+    let count = unsafe { library.get::<unsafe extern "C" fn() -> u32>(c"xclProbe") }?;
+    // SAFETY: it takes nothing.
+    let cards = unsafe { count() };
+    // XRT has opened it too, and its threads cannot be taken out of the process.
+    std::mem::forget(library);
+    Ok(cards)
+}

@@ -18,13 +18,24 @@ pub enum Mode {
 
 impl Mode {
     /// The file of the library that XRT opens for it, its shim.
-    fn shim(self) -> &'static str {
+    pub(crate) fn shim(self) -> &'static str {
         match self {
             Self::Hardware => "libxrt_core.so.2",
             Self::HardwareEmulation => "libxrt_hwemu.so.2",
             Self::SoftwareEmulation => "libxrt_swemu.so.2",
             Self::Noop => "libxrt_noop.so.2",
         }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hardware => "cards",
+            Self::HardwareEmulation => "hw_emu",
+            Self::SoftwareEmulation => "sw_emu",
+            Self::Noop => "noop",
+        })
     }
 }
 

@@ -38,6 +38,7 @@ mod error;
 mod kernel;
 mod library;
 mod log;
+pub mod pcie;
 mod run;
 mod xclbin;
 

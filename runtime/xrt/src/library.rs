@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "opens a shared library, calls C")]
 
 use std::ffi::CString;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use crate::log::Log;
@@ -15,6 +16,8 @@ struct Open {
     functions: hs_xrt_sys::Xrt,
     log: Log,
     mode: Mode,
+    /// The library below XRT's.
+    shim: PathBuf,
 }
 
 /// XRT in this process: its threads and handlers cannot be taken out of it again.
@@ -38,7 +41,8 @@ impl Xrt {
         let path = CString::new(log.path()).map_err(|_| Error::Name(log.path()))?;
         // SAFETY: both strings end in NUL and outlive the call, which copies them.
         let set = unsafe { functions.xrtIniStringSet(c"Runtime.runtime_log".as_ptr(), path.as_ptr()) };
-        let xrt = Self(Box::leak(Box::new(Open { functions, log, mode })));
+        let shim = root.join("lib").join(mode.shim());
+        let xrt = Self(Box::leak(Box::new(Open { functions, log, mode, shim })));
         xrt.done(set, || "setting XRT's log".to_owned())?;
         Ok(*open.insert(xrt))
     }
@@ -46,6 +50,12 @@ impl Xrt {
     /// What its calls reach.
     pub fn mode(self) -> Mode {
         self.0.mode
+    }
+
+    /// How many cards there are, numbered from 0. An emulation opens cards beyond them too.
+    pub fn cards(self) -> Result<u32, Error> {
+        // SAFETY: the library is of the XRT that is open, and the environment was checked.
+        unsafe { hs_xrt_sys::probe(&self.0.shim) }.map_err(Error::Library)
     }
 
     pub(crate) fn functions(self) -> &'static hs_xrt_sys::Xrt {

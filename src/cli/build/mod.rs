@@ -11,6 +11,7 @@ mod tools;
 use std::{cell::RefCell, fmt::Write as _, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
+use hs_bitstream::typed;
 use hs_compiler::platform::Platform;
 use hs_package::{BUILD, Figures, HLS, Package, StepEvidence};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use super::{
     options::CompileArgs,
     table::{count, pairs, table},
 };
-use plan::{Setting, Skip, Task, Until, typed};
+use plan::{Setting, Skip, Task, Until};
 use steps::{Outcome, Run};
 use tools::{Found, Tools};
 

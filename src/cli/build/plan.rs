@@ -188,15 +188,6 @@ impl Setting<'_> {
     }
 }
 
-/// A command as one types it.
-pub(super) fn typed(words: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./+=:,@%".contains(c);
-    let quote = |w: &String| {
-        if !w.is_empty() && w.chars().all(plain) { w.clone() } else { format!("'{}'", w.replace('\'', r"'\''")) }
-    };
-    words.iter().map(quote).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,11 +204,5 @@ mod tests {
         for task in Task::until(Until::Hw, &[]) {
             assert!(task.reads().is_none_or(|before| before < task));
         }
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        let words = ["v++", "a b", "it's", ""].map(str::to_owned);
-        assert_eq!(typed(&words), r"v++ 'a b' 'it'\''s' ''");
     }
 }

@@ -1,6 +1,5 @@
 //! `golden`: reference vectors of a model, written once and verified ever after.
 
-mod file;
 mod served;
 
 use std::{
@@ -12,7 +11,11 @@ use std::{
 use clap::{Args as ClapArgs, Subcommand};
 use hs_client::Url;
 use hs_hw::{Program, testing::random_inputs};
-use hs_runtime::{Executable, Tensor, TensorInfo, codes::Layout, npz};
+use hs_runtime::{
+    Executable, Tensor, TensorInfo,
+    codes::Layout,
+    golden::{About, Golden, GoldenError},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,7 +28,6 @@ use super::{
     table::{count, pairs},
     tensors,
 };
-use file::{ABOUT, About, Golden};
 
 /// Random rows where nothing is said.
 const ROWS: usize = 64;
@@ -126,28 +128,14 @@ fn write(args: &WriteArgs, context: &Context) -> Result<Report, Failure> {
         let codes = check::encode(&model.program, &floats)?;
         (floats, codes)
     };
-    let outputs = {
+    let golden = {
         let _step = context.step("emulating");
-        tensors::run(emulator.as_ref(), &codes, true)?
+        of(&model, floats, codes)?
     };
-    let rows = outputs.first().map_or(0, Tensor::rows);
-    let about = About::of(&model.program, rows);
-    let text = serde_json::to_vec_pretty(&about).map_err(Failure::internal)?;
-    let about_tensor = Tensor::of([text.len()], text).map_err(Failure::internal)?;
-
-    let named = |kind: &str, infos: &[TensorInfo]| -> Vec<String> {
-        infos.iter().map(|i| format!("{kind}/{}", i.name)).collect()
-    };
-    let kinds = [
-        (named("value", emulator.inputs()), &floats),
-        (named("input", emulator.inputs()), &codes),
-        (named("output", emulator.outputs()), &outputs),
-    ];
-    let tensors = kinds.iter().flat_map(|(names, all)| names.iter().map(String::as_str).zip(all.iter()));
-    let members = std::iter::once((ABOUT, &about_tensor)).chain(tensors);
+    let rows = golden.about.rows;
     let mut file = tensors::temporary(&args.output)?;
     let mut w = BufWriter::new(&mut file);
-    npz::write(&mut w, members).map_err(|e| Failure::file(&args.output, e))?;
+    golden.write(&mut w).map_err(|e| Failure::file(&args.output, e))?;
     w.flush().map_err(|e| Failure::file(&args.output, e))?;
     drop(w);
     file.persist(&args.output).map_err(|e| Failure::file(&args.output, e.error))?;
@@ -157,16 +145,49 @@ fn write(args: &WriteArgs, context: &Context) -> Result<Report, Failure> {
         ("rows", count(rows as u64)),
         (
             "inputs",
-            if floats.is_empty() {
+            if golden.values.is_empty() {
                 format!("random codes, seed {}", args.seed)
             } else {
                 args.input.join(", ")
             },
         ),
-        ("fingerprint", about.fingerprint.clone()),
+        ("fingerprint", golden.about.fingerprint.to_string()),
     ]);
-    let json = json!({ "golden": args.output, "rows": rows, "fingerprint": about.fingerprint });
+    let json = json!({ "golden": args.output, "rows": rows, "fingerprint": golden.about.fingerprint });
     Ok(Report::new(text, json).warnings(model.warnings))
+}
+
+/// Reads what `golden write` wrote.
+pub(super) fn open(path: &Path) -> Result<Golden, Failure> {
+    Golden::load(path).map_err(|e| refused(path, &e.source))
+}
+
+/// Why golden vectors are not used, with advice.
+pub(super) fn refused(path: &Path, error: &GoldenError) -> Failure {
+    let failure = Failure::file(path, error);
+    match error {
+        GoldenError::Npz(_) => failure,
+        GoldenError::Foreign(_) => failure.help("golden vectors are what `hypersonic golden write` wrote"),
+        GoldenError::Version(_) => {
+            failure.help("write the vectors anew with this version, or verify with the one that wrote them")
+        }
+        GoldenError::Bits { .. } => failure.help(
+            "model, types or arithmetic have changed since; if that was meant, look at the accuracy (`hypersonic check`) \
+             and write the vectors anew: `hypersonic golden write`",
+        ),
+    }
+}
+
+/// Golden vectors of random rows.
+pub(super) fn of_random(model: &Model, seed: u64, rows: usize) -> Result<Golden, Failure> {
+    of(model, Vec::new(), random(&model.program, seed, rows)?)
+}
+
+/// What the emulator makes of codes; `values` are the floats that they came from.
+fn of(model: &Model, values: Vec<Tensor>, codes: Vec<Tensor>) -> Result<Golden, Failure> {
+    let outputs = tensors::run(backends::emulator(model)?.as_ref(), &codes, true)?;
+    let rows = outputs.first().map_or(0, Tensor::rows);
+    Ok(Golden { about: About::of(&model.program, rows), values, inputs: codes, outputs })
 }
 
 /// Random codes in ONNX order, one tensor a model input.
@@ -210,8 +231,8 @@ fn verify_here(args: &VerifyArgs, path: &Path, context: &Context) -> Result<Repo
     }
     let model = Model::open(path, &args.compile, context)?;
     let emulator = backends::emulator(&model)?;
-    let golden = Golden::read(&args.golden)?;
-    golden.belongs(&args.golden, &model.program)?;
+    let golden = open(&args.golden)?;
+    golden.check_program(&model.program).map_err(|e| refused(&args.golden, &e))?;
     let mut checks = Vec::new();
     if !golden.values.is_empty() {
         let found = check::encode(&model.program, &golden.values)?;
@@ -241,7 +262,7 @@ fn verify_served(args: &VerifyArgs, url: &Url, server: &ServerArgs, context: &Co
             given.join(", ")
         )));
     }
-    let golden = Golden::read(&args.golden)?;
+    let golden = open(&args.golden)?;
     let (checks, warnings) = served::verify(&golden, url, server, context)?;
     let about = json!({ "url": url.to_string(), "model": server.model });
     Ok(report(args, &golden, &checks, about).warnings(warnings))

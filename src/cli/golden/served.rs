@@ -6,9 +6,10 @@ use hs_package::Port;
 use hs_runtime::{
     Buffer, Datatype, Tensor,
     convert::{self, Conversion},
+    golden::Golden,
 };
 
-use super::{Check, file::Golden};
+use super::Check;
 use crate::cli::{
     Context,
     exit::Failure,

@@ -1,10 +1,11 @@
-//! `cargo xtask bench serve`: the server beside a bare echo and, where it is there, beside a real Triton.
+//! `cargo xtask bench rows`, and `cargo xtask bench serve`: the server beside a bare echo and, where it is there, beside a real Triton.
 //!
 //! All servers run at the same time and are measured in turn at each level: what disturbs the machine disturbs all.
 
 mod clients;
 mod models;
 mod process;
+mod rows;
 mod table;
 
 use std::{
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use models::{Dialect, TENSORS};
 use process::Running;
+pub(crate) use rows::rows;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see benches/README.md
@@ -28,7 +30,9 @@ cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see b
     --triton PROGRAM          a tritonserver with its Python backend [default: $HYPERSONIC_TRITON]
     --triton-backends DIR     backends of Triton's; 'identity' among them is measured as well
     --out DIR                 for serve.md and serve.json [default: target/bench]
-    --no-build                measure what is built already";
+    --no-build                measure what is built already
+cargo xtask bench rows [OPTIONS]     a card's packed rows beside a copy; see benches/README.md
+    --only TEXT               cases whose name contains it";
 
 /// What goes wrong in a bench.
 #[derive(Debug, thiserror::Error)]

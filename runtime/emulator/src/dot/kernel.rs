@@ -4,10 +4,10 @@ use super::Weights;
 #[cfg(target_arch = "x86_64")]
 use super::simd::Vectors;
 use crate::{
-    isa::{Checked, Kernel},
     lane::{Buf, Lane, Stored},
     windows::Run,
 };
+use hs_runtime::isa::{Checked, Kernel};
 
 /// Outputs that are summed together.
 const TILE: usize = 4;

@@ -11,7 +11,8 @@
 use std::arch::x86_64::*;
 
 use super::kernel::{CHUNK, Product, TileJob};
-use crate::{Isa, isa::Checked};
+use crate::Isa;
+use hs_runtime::isa::Checked;
 
 /// Lanes that the explicit kernels sum in.
 pub(super) trait Vectors: Sized {

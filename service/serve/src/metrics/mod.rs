@@ -1,9 +1,12 @@
 //! Metrics, under Triton's names where it has them.
 
+mod cards;
 mod host;
 mod text;
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use hs_runtime::CardStatus;
 
 pub(crate) use self::host::Meters;
 use self::text::{Kind, Text};
@@ -15,6 +18,7 @@ struct Version {
     statistics: ModelStatistics,
     /// By backend and device.
     well: BTreeMap<(Arc<str>, String), bool>,
+    cards: Vec<CardStatus>,
 }
 
 /// All metrics: of the versions that are loaded, of `inside` requests in the server, which runs since `start`, and of
@@ -26,6 +30,7 @@ pub(crate) fn exposition(served: &[Arc<Served>], inside: usize, meters: &Meters,
     durations(&mut text, &versions);
     gauges(&mut text, &versions);
     latency(&mut text, &versions);
+    cards::write(&mut text, &versions);
     text.family("hypersonic_requests_inside", Kind::Gauge, "Requests accepted and not answered yet");
     text.sample("hypersonic_requests_inside", &[], inside);
     devices(&mut text, served, meters, start);
@@ -39,7 +44,8 @@ impl Version {
         for h in served.scheduler().health() {
             *well.entry((h.backend, h.device)).or_default() |= h.healthy;
         }
-        Self { version: served.version().to_string(), statistics: served.statistics(), well }
+        let cards = served.scheduler().cards();
+        Self { version: served.version().to_string(), statistics: served.statistics(), well, cards }
     }
 
     fn labels(&self) -> [(&str, &str); 2] {

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hs_runtime::Buffer;
+use hs_runtime::{Buffer, CardStatus};
 use tokio::sync::oneshot;
 
 pub use policy::{Batching, Policy, QueuePolicy, TimeoutAction};
@@ -199,6 +199,11 @@ impl Scheduler {
     /// The backends in order of preference.
     pub fn health(&self) -> Vec<Health> {
         self.0.runners.iter().map(runners::Member::health).collect()
+    }
+
+    /// The cards that the version runs on.
+    pub fn cards(&self) -> Vec<CardStatus> {
+        self.0.runners.iter().flat_map(|m| m.runner.executable.cards()).collect()
     }
 
     /// The accelerators among the runners, and the nanoseconds that each has spent in calls.

@@ -1,7 +1,8 @@
 //! Which backends there are, and how they are.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use hs_runtime::{CardStatus, UnitStatus};
 use hs_serve::{Server, scheduler::Health};
 use serde::Serialize;
 
@@ -29,6 +30,59 @@ struct Model {
     version: String,
     /// In order of preference.
     backends: Vec<Runner>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cards: Vec<Card>,
+}
+
+#[derive(Serialize)]
+struct Card {
+    card: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    compute_units: Vec<Unit>,
+    /// Of each compute unit.
+    slots: usize,
+    restarts: u64,
+    launches: u64,
+    rows: u64,
+    rows_back: u64,
+    faults: u64,
+    /// Seconds of launches in each stage.
+    seconds: BTreeMap<&'static str, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    power_w: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature_c: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Unit {
+    name: String,
+    /// In its slots.
+    rows: usize,
+    busy_seconds: f64,
+}
+
+impl From<CardStatus> for Card {
+    fn from(c: CardStatus) -> Self {
+        let unit = |u: UnitStatus| Unit { name: u.name, rows: u.rows, busy_seconds: u.busy.as_secs_f64() };
+        Self {
+            card: c.card,
+            state: c.state.name(),
+            why: c.why,
+            compute_units: c.units.into_iter().map(unit).collect(),
+            slots: c.slots,
+            restarts: c.restarts,
+            launches: c.launches,
+            rows: c.rows,
+            rows_back: c.rows_back,
+            faults: c.faults,
+            seconds: c.times.into_iter().map(|(stage, time)| (stage, time.as_secs_f64())).collect(),
+            power_w: c.power_w,
+            temperature_c: c.temperature_c,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -70,6 +124,7 @@ pub(super) async fn all(server: &Arc<Server>) -> Result<Answer, HttpError> {
                 name: m.spec().name.to_string(),
                 version: m.version().to_string(),
                 backends: m.scheduler().health().into_iter().map(Runner::from).collect(),
+                cards: m.scheduler().cards().into_iter().map(Card::from).collect(),
             })
             .collect(),
     });

@@ -84,6 +84,24 @@ function runner(one) {
   return element("div", { class: "runner" }, ...words);
 }
 
+/** A card of a model: its state, compute units and slots, and what it did. */
+function card(one) {
+  const good = one.state === "working";
+  const units = one.compute_units;
+  const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
+  const words = [
+    element("span", { class: `dot ${good ? "good" : "bad"}`, "aria-hidden": "true" }),
+    element("strong", {}, `card ${one.card}`),
+    ` ${one.state}, ${units.length} compute unit${units.length === 1 ? "" : "s"} of ${one.slots} slots, `,
+    `${number(one.launches)} launches, ${number(rows)} rows inside`,
+  ];
+  if (one.power_w !== undefined) words.push(`, ${number(one.power_w)} W`);
+  if (one.temperature_c !== undefined) words.push(`, ${number(one.temperature_c)} °C`);
+  if (one.restarts > 0) words.push(`, started again ${number(one.restarts)} times`);
+  if (one.why) words.push(element("p", { class: "reason" }, one.why));
+  return element("div", { class: "runner" }, ...words);
+}
+
 const form = new Form();
 
 /** The rows of the models' table, by version. */
@@ -104,10 +122,10 @@ class Row {
     );
   }
 
-  describe(entry, runners) {
+  describe(entry, { backends = [], cards = [] }) {
     const reason = entry.reason ? [element("p", { class: "reason" }, entry.reason)] : [];
     setChildren(this.state, badge(entry.state || "not loaded", KINDS[entry.state]), ...reason);
-    setChildren(this.backends, ...runners.map(runner));
+    setChildren(this.backends, ...backends.map(runner), ...cards.map(card));
     this.test.hidden = entry.state !== "READY";
   }
 
@@ -122,7 +140,7 @@ class Row {
 
 /** What is in the repository; where clients may not ask for that, what answers. */
 function showModels(index, backends) {
-  const running = new Map((backends?.models ?? []).map((m) => [key(m.name, m.version), m.backends]));
+  const running = new Map((backends?.models ?? []).map((m) => [key(m.name, m.version), m]));
   const ready = (m) => ({ name: m.name, version: m.version, state: "READY" });
   const entries = index ?? (backends?.models ?? []).map(ready);
   const names = new Set();
@@ -133,7 +151,7 @@ function showModels(index, backends) {
     const name = key(entry.name, version);
     names.add(name);
     if (!rows.has(name)) rows.set(name, new Row(entry.name, version));
-    rows.get(name).describe(entry, running.get(name) ?? []);
+    rows.get(name).describe(entry, running.get(name) ?? {});
     nodes.push(rows.get(name).node);
     if (entry.state === "READY") versions.set(entry.name, [...(versions.get(entry.name) ?? []), version]);
   }

@@ -1,77 +1,30 @@
-//! `bitstream`: what an xclbin says, and whether it is a package's.
+//! `bitstream inspect`: what a file says.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Args as ClapArgs;
 use hs_compiler::diagnostic::Diagnostic;
-use hs_package::{Kernel, Package};
-use hs_xclbin::{ComputeUnit, Design, Difference, Expected, SectionKind, Xclbin};
+use hs_xclbin::{ComputeUnit, Design, SectionKind};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Report,
-    exit::{Exit, Failure},
-    table::{count, pairs, table},
+    super::{
+        Report,
+        exit::Failure,
+        table::{count, pairs, table},
+    },
+    open,
 };
-
-/// Show what an xclbin or .awsxclbin holds, or verify that it is a package's
-#[derive(Debug, ClapArgs)]
-#[command(after_long_help = "\
-`inspect` warns where XRT must not be given the file; it fails only where the file is no xclbin.
-`verify` exits with 1 when the file is that of another package, and with 3 when it is damaged. A file that does not say
-which package it was built from can only be verified by names and layout of its kernel's arguments: its trailer, behind
-each output, tells the rest.
-
-Examples:
-  hypersonic bitstream inspect net_kernel.hw.xclbin
-  hypersonic bitstream inspect net_kernel.awsxclbin --json
-  hypersonic bitstream verify package/build/net_kernel.hw.xclbin package/")]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    Inspect(InspectArgs),
-    Verify(VerifyArgs),
-}
 
 /// Show platform, kernels, arguments, compute units, memories, clocks and sections
 #[derive(Debug, ClapArgs)]
-struct InspectArgs {
+pub(super) struct Args {
     /// An .xclbin or .awsxclbin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-/// Compare kernel, arguments, ABI, fingerprint and weights with a package's
-#[derive(Debug, ClapArgs)]
-struct VerifyArgs {
-    /// An .xclbin or .awsxclbin
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// A package that `compile` wrote
-    #[arg(value_name = "PACKAGE")]
-    package: PathBuf,
-}
-
-pub(crate) fn run(args: Args, _: &Context) -> Result<Report, Failure> {
-    match args.action {
-        Action::Inspect(args) => inspect(&args),
-        Action::Verify(args) => verify(&args),
-    }
-}
-
-fn open(path: &Path) -> Result<Xclbin, Failure> {
-    let bytes = fs::read(path).map_err(|e| Failure::file(path, e))?;
-    Xclbin::parse(&bytes).map_err(|e| Failure::file(path, e))
-}
-
-fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
+pub(super) fn run(args: &Args) -> Result<Report, Failure> {
     let xclbin = open(&args.file)?;
     let design = Design::of(&xclbin);
     let header = xclbin.header();
@@ -253,78 +206,4 @@ fn design_json(design: &Design) -> Value {
         "fingerprint": user.map(|u| u.fingerprint.to_string()),
         "kernel_abi": user.map(|u| u.kernel_abi),
     })
-}
-
-fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
-    if !args.package.is_dir() {
-        return Err(Failure::usage(format!("{} is no package", args.package.display()))
-            .help("`hypersonic compile MODEL -o DIR` writes one"));
-    }
-    let package = Package::open(&args.package)?;
-    let manifest = package.manifest();
-    let Some(kernel) = &manifest.kernel else {
-        return Err(Failure::input(format!("{}: the package has no kernel", args.package.display()))
-            .help("compile the model again"));
-    };
-    // The weights are among them, and a kernel reads what the file holds.
-    package.check_files()?;
-    let xclbin = open(&args.file)?;
-    let design = Design::of(&xclbin).map_err(|e| Failure::file(&args.file, e))?;
-    let expected = Expected {
-        kernel: &kernel.name,
-        pointers: kernel.inputs.iter().chain(&kernel.outputs).map(String::as_str).collect(),
-        rows: &kernel.rows,
-        weights: kernel.weights.as_ref().map(|w| w.argument.as_str()),
-        fingerprint: manifest.fingerprint,
-    };
-    let mut differences = design.differences(&expected);
-    differences.extend(weights_that_do_not_fit(&design, kernel));
-
-    let by = match &design.user {
-        Some(_) => "fingerprint, names and layout of the arguments",
-        None => "names and layout of the arguments: the file does not say which package it was built from",
-    };
-    let mut text = pairs(&[
-        ("file", args.file.display().to_string()),
-        ("package", args.package.display().to_string()),
-        ("compared", by.to_owned()),
-        ("fits", if differences.is_empty() { "yes" } else { "no" }.to_owned()),
-    ]);
-    for difference in &differences {
-        text.push_str(&format!("\nFAILED: {difference}"));
-    }
-    let listed: Vec<_> = differences
-        .iter()
-        .map(|d| json!({ "subject": d.subject, "found": d.found, "expected": d.expected }))
-        .collect();
-    let json = json!({
-        "file": args.file,
-        "package": args.package,
-        "fits": differences.is_empty(),
-        "fingerprint": manifest.fingerprint.to_string(),
-        "fingerprint_compared": design.user.is_some(),
-        "uuid": xclbin.header().uuid().to_string(),
-        "differences": listed,
-    });
-    let exit = if differences.is_empty() { Exit::Ok } else { Exit::Mismatch };
-    Ok(Report::new(text, json).exit(exit))
-}
-
-/// Memories of weights that are smaller than the weights.
-fn weights_that_do_not_fit(design: &Design, kernel: &Kernel) -> Vec<Difference> {
-    let Some((weights, found)) = kernel.weights.as_ref().zip(design.kernel(&kernel.name)) else {
-        return Vec::new();
-    };
-    let Some(id) = found.arguments.iter().position(|a| a.name == weights.argument) else { return Vec::new() };
-    let small = |bank: &usize| design.memories[*bank].size_kib.saturating_mul(1024) < weights.bytes;
-    let mut banks: Vec<usize> =
-        found.compute_units.iter().flat_map(|u| u.banks_of(id)).filter(small).collect();
-    banks.sort_unstable();
-    banks.dedup();
-    let difference = |bank: usize| Difference {
-        subject: format!("memory '{}' of the weights", shown(&design.memories[bank].tag)),
-        found: format!("{} KiB", design.memories[bank].size_kib),
-        expected: format!("at least the {} bytes of {}", weights.bytes, weights.path),
-    };
-    banks.into_iter().map(difference).collect()
 }

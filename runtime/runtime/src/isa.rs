@@ -1,6 +1,6 @@
 //! Instruction sets: the same Rust loops, compiled several times.
 //!
-//! The only `unsafe` of the crate is the call into a copy compiled for more features than the build's target has.
+//! The only `unsafe` is the call into a copy compiled for more features than the build's target has.
 
 use serde::Serialize;
 
@@ -47,20 +47,27 @@ impl Isa {
 
 /// Proof that an instruction set is there: only [`Checked::new`] makes one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Checked(Isa);
+pub struct Checked(Isa);
 
 impl Checked {
-    pub(crate) fn new(isa: Isa) -> Option<Self> {
+    /// The proof, where the machine has `isa`.
+    pub fn new(isa: Isa) -> Option<Self> {
         isa.is_available().then_some(Self(isa))
     }
 
-    pub(crate) fn isa(self) -> Isa {
+    /// For the best set that this machine has.
+    pub fn best() -> Self {
+        Self(Isa::best())
+    }
+
+    /// The instruction set.
+    pub fn isa(self) -> Isa {
         self.0
     }
 
     /// Runs the copy of `kernel` that is compiled for the instruction set.
     #[allow(unsafe_code)]
-    pub(crate) fn run<K: Kernel>(self, kernel: K) {
+    pub fn run<K: Kernel>(self, kernel: K) {
         match self.0 {
             Isa::Generic => kernel.run(),
             // SAFETY: a `Checked` exists only where the features of its set were detected, and the functions
@@ -78,7 +85,8 @@ impl Checked {
 
 /// Work that is compiled once for each instruction set. `run` and what it calls in loops must be
 /// `#[inline(always)]`, else they are compiled for the build's target only.
-pub(crate) trait Kernel {
+pub trait Kernel {
+    /// Does the work.
     fn run(self);
 }
 

@@ -1,0 +1,107 @@
+//! Slots through XRT's native API.
+
+use std::time::Duration;
+
+use hs_xrt::{Buffer, Error, Kernel, Run, Xclbin, Xrt};
+
+use crate::{
+    plan::Plan,
+    slot::{Slot, Slots},
+};
+
+/// The supervisor has the deadline, and ends this process.
+const NEVER: Duration = Duration::from_secs(u64::MAX >> 16);
+
+struct NativeSlot {
+    inputs: Vec<Buffer>,
+    outputs: Vec<Buffer>,
+    run: Run,
+    /// Index of the argument that counts rows.
+    rows: usize,
+}
+
+/// Opens a card, loads it, and makes its slots.
+pub(crate) fn open(plan: &Plan) -> Result<Slots, String> {
+    let file = std::fs::read(&plan.xclbin).map_err(|e| format!("{}: {e}", plan.xclbin.display()))?;
+    if hs_package::sha256(&file) != plan.sha256 {
+        return Err(format!(
+            "{} is not the file that was checked; load the model again",
+            plan.xclbin.display()
+        ));
+    }
+    open_device(plan, &file).map_err(|e| e.to_string())
+}
+
+fn open_device(plan: &Plan, file: &[u8]) -> Result<Slots, Error> {
+    let mut device = Xrt::open()?.device(plan.device)?;
+    device.load(&Xclbin::new(file)?)?;
+    let rows = plan.inputs.len() + plan.outputs.len();
+    let mut slots = Slots::new();
+    for unit in &plan.units {
+        // Each compute unit has memories of its own.
+        let kernel = device.compute_units(&plan.kernel, &[unit])?;
+        let buffer = |argument: usize, bytes: usize| device.buffer(bytes, bank(&kernel, argument)?);
+        let weights = plan.weights.as_ref().map(|path| {
+            let found = std::fs::read(path)
+                .map_err(|source| Error::Xclbin(hs_xrt::XclbinError::Io { path: path.clone(), source }))?;
+            let mut weights = buffer(rows + 1, found.len())?;
+            weights.bytes_mut().copy_from_slice(&found);
+            weights.copy_to_card(0..found.len())?;
+            Ok::<_, Error>(weights)
+        });
+        let weights = weights.transpose()?;
+        let slot = || -> Result<Box<dyn Slot>, Error> {
+            let inputs = (0..plan.inputs.len()).map(|i| buffer(i, plan.input_bytes(i, plan.rows)));
+            let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+            let outputs = (0..plan.outputs.len())
+                .map(|o| buffer(plan.inputs.len() + o, plan.output_bytes(o, plan.rows)));
+            let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+            let mut run = kernel.run()?;
+            for (i, buffer) in inputs.iter().chain(&outputs).enumerate() {
+                run.set_buffer(i, buffer)?;
+            }
+            if let Some(weights) = &weights {
+                run.set_buffer(rows + 1, weights)?;
+            }
+            Ok(Box::new(NativeSlot { inputs, outputs, run, rows }))
+        };
+        slots.push((0..plan.slots).map(|_| slot()).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(slots)
+}
+
+fn bank(kernel: &Kernel, argument: usize) -> Result<u32, Error> {
+    let arguments = kernel.arguments();
+    arguments.get(argument).and_then(|a| a.bank).ok_or_else(|| Error::NoArgument {
+        kernel: kernel.name().to_owned(),
+        index: argument,
+        arguments: arguments.len(),
+    })
+}
+
+impl Slot for NativeSlot {
+    fn to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String> {
+        for (buffer, bytes) in self.inputs.iter_mut().zip(inputs) {
+            buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+            buffer.copy_to_card(0..bytes.len()).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, rows: u32) -> Result<(), String> {
+        let mut run = || -> Result<(), Error> {
+            self.run.set_scalar(self.rows, rows)?;
+            self.run.start()?;
+            self.run.wait(NEVER)
+        };
+        run().map_err(|e| e.to_string())
+    }
+
+    fn from_card(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), String> {
+        for (buffer, bytes) in self.outputs.iter_mut().zip(outputs) {
+            buffer.copy_from_card(0..bytes.len()).map_err(|e| e.to_string())?;
+            bytes.copy_from_slice(&buffer.bytes()[..bytes.len()]);
+        }
+        Ok(())
+    }
+}
