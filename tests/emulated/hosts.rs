@@ -64,6 +64,10 @@ fn values(model: &Model, rows: usize) -> Vec<Tensor> {
     model.emulator.inputs().iter().map(tensor).collect()
 }
 
+fn all(tensors: &[Tensor]) -> Vec<u8> {
+    tensors.iter().flat_map(|tensor| bytes(tensor.as_slice::<f32>().unwrap())).collect()
+}
+
 fn bindings(rig: Option<Rig>) {
     let Some(rig) = rig else { return };
     let model = Model::open(&rig.at(PACKAGE));
@@ -77,9 +81,6 @@ fn bindings(rig: Option<Rig>) {
         compiled(&rig, "bindings.cpp", &["-include".to_owned(), header, format!("-DMODEL={top}")])
     else {
         return;
-    };
-    let all = |tensors: &[Tensor]| -> Vec<u8> {
-        tensors.iter().flat_map(|tensor| bytes(tensor.as_slice::<f32>().unwrap())).collect()
     };
     for (card, rows) in [("0", 1), ("1", 17), ("0", 4097)] {
         let x = values(&model, rows);
@@ -104,6 +105,27 @@ fn xrt_bindings_run_on_four_units() {
 #[test]
 fn xrt_bindings_load_weights() {
     bindings(Rig::new(with_weights, 2, 2));
+}
+
+#[test]
+fn xrt_c_interface_runs() {
+    let (Some(rig), Some(headers)) = (Rig::new(digits, 2, 1), headers()) else { return };
+    let model = Model::open(&rig.at(PACKAGE));
+    // libhypersonic.so, which cargo built for these tests.
+    let library = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let host = rig.at(PACKAGE).join(HOST);
+    let mut make = Command::new("make");
+    make.arg("-C").arg(&host).args(["all", "example_c", "CXXFLAGS=-O0"]);
+    make.arg(format!("XRT_CXXFLAGS=-isystem {}", headers.display()));
+    succeed(make.arg(format!("HYPERSONIC_LIB={}", library.display())));
+    for rows in [1, 17, 4097] {
+        let x = values(&model, rows);
+        fs::write(rig.at("x"), all(&x)).unwrap();
+        let expected = all(&model.emulator.run(&x).unwrap());
+        let (card, rows) = (format!("card:0,{XCLBIN}"), rows.to_string());
+        ends_well(&rig, Command::new(host.join("example_c")).args([PACKAGE, &card, &rows, "x", "y"]));
+        assert!(fs::read(rig.at("y")).unwrap() == expected, "{rows} rows");
+    }
 }
 
 #[test]
