@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-bitstream", &["hs-hw", "hs-package", "hs-xclbin"]),
     ("hs-capi", &["hs-emulator", "hs-hw", "hs-package", "hs-runtime"]),
     ("hs-xrt-sys", &[]),
-    ("hs-xrt", &["hs-xrt-sys"]),
+    ("hs-xrt", &["hs-xclbin", "hs-xrt-sys"]),
     ("hs-xrt-emu", &[]),
     ("hs-card", &[]),
     ("hs-model-config", &[]),

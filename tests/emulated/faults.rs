@@ -12,8 +12,8 @@ use hs_xrt_emu::bed::End;
 use crate::{
     digits,
     native::{Model, card},
-    package,
     rig::{FAULTS, PACKAGE, Rig, XCLBIN, in_rig, run_to_an_end},
+    with_weights,
 };
 
 const ROWS: usize = 17;
@@ -101,13 +101,6 @@ in_rig! {
         let (device, kernel) = card(0, &model);
         model.check(&device, &kernel, 1, ROWS);
     }
-}
-
-/// A package whose kernel loads weights.
-fn with_weights(out: &std::path::Path) {
-    let program = hs_hw::testing::random_program(21, &hs_hw::testing::Config::default());
-    let weights: Vec<u8> = (0..5000).map(|i| (7 * i) as u8).collect();
-    package(&program, Some(&weights), out);
 }
 
 in_rig! {

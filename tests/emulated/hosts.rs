@@ -1,20 +1,21 @@
 //! Hosts in C++: the bindings that a package brings, and one that knows nothing of ours.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use hs_hw::testing::Rng;
 use hs_package::HOST;
-use hs_runtime::{Executable, Tensor};
+use hs_runtime::{Executable, Tensor, TensorInfo};
 use hs_xrt_emu::bed::End;
 
 use crate::{
     digits,
     native::Model,
     rig::{PACKAGE, Rig, XCLBIN, succeed},
+    with_weights,
 };
 
 /// The headers of XRT.
@@ -48,26 +49,43 @@ fn ends_well(rig: &Rig, host: &mut Command) {
     assert_eq!(end, End::Exit(0), "{said}");
 }
 
-fn bindings(units: u32) {
-    let Some(rig) = Rig::new(digits, units, 2) else { return };
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Random floats for each input.
+fn values(model: &Model, rows: usize) -> Vec<Tensor> {
+    let mut rng = Rng::new(rows as u64);
+    let tensor = |info: &TensorInfo| {
+        let shape: Vec<usize> = [rows].into_iter().chain(info.shape.iter().map(|d| d.unwrap())).collect();
+        let x = (0..shape.iter().product()).map(|_| rng.int(-1000..=1000) as f32 / 64.0).collect();
+        Tensor::of(shape, x).unwrap()
+    };
+    model.emulator.inputs().iter().map(tensor).collect()
+}
+
+fn all(tensors: &[Tensor]) -> Vec<u8> {
+    tensors.iter().flat_map(|tensor| bytes(tensor.as_slice::<f32>().unwrap())).collect()
+}
+
+fn bindings(rig: Option<Rig>) {
+    let Some(rig) = rig else { return };
     let model = Model::open(&rig.at(PACKAGE));
-    let top = fs::read_dir(rig.at(PACKAGE).join(HOST))
-        .unwrap()
-        .find_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix("_xrt.hpp").map(str::to_owned));
-    let top = top.unwrap();
-    let header = rig.at(PACKAGE).join(HOST).join(format!("{top}_xrt.hpp"));
-    let arguments = ["-include".to_owned(), header.display().to_string(), format!("-DMODEL={top}")];
-    let Some(host) = compiled(&rig, "bindings.cpp", &arguments) else { return };
+    let host = rig.at(PACKAGE).join(HOST);
+    let header = |entry: io::Result<fs::DirEntry>| {
+        entry.unwrap().file_name().to_str()?.strip_suffix("_xrt.hpp").map(str::to_owned)
+    };
+    let top = fs::read_dir(&host).unwrap().find_map(header).unwrap();
+    let header = host.join(format!("{top}_xrt.hpp")).display().to_string();
+    let Some(host) =
+        compiled(&rig, "bindings.cpp", &["-include".to_owned(), header, format!("-DMODEL={top}")])
+    else {
+        return;
+    };
     for (card, rows) in [("0", 1), ("1", 17), ("0", 4097)] {
-        let mut rng = Rng::new(rows as u64);
-        let row: usize = model.emulator.inputs()[0].shape.iter().map(|d| d.unwrap()).product();
-        let x: Vec<f32> = (0..rows * row).map(|_| rng.int(-1000..=1000) as f32 / 64.0).collect();
-        let shape: Vec<usize> =
-            [rows].into_iter().chain(model.emulator.inputs()[0].shape.iter().map(|d| d.unwrap())).collect();
-        fs::write(rig.at("x"), x.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
-        let expected = model.emulator.run(&[Tensor::of(shape, x).unwrap()]).unwrap();
-        let expected: Vec<u8> =
-            expected[0].as_slice::<f32>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect();
+        let x = values(&model, rows);
+        fs::write(rig.at("x"), all(&x)).unwrap();
+        let expected = all(&model.emulator.run(&x).unwrap());
         let rows = rows.to_string();
         ends_well(&rig, Command::new(&host).args([card, XCLBIN, PACKAGE, &rows, "x", "y"]));
         assert!(fs::read(rig.at("y")).unwrap() == expected, "{rows} rows on card {card}");
@@ -76,12 +94,38 @@ fn bindings(units: u32) {
 
 #[test]
 fn xrt_bindings_run_on_one_unit() {
-    bindings(1);
+    bindings(Rig::new(digits, 1, 2));
 }
 
 #[test]
 fn xrt_bindings_run_on_four_units() {
-    bindings(4);
+    bindings(Rig::new(digits, 4, 2));
+}
+
+#[test]
+fn xrt_bindings_load_weights() {
+    bindings(Rig::new(with_weights, 2, 2));
+}
+
+#[test]
+fn xrt_c_interface_runs() {
+    let (Some(rig), Some(headers)) = (Rig::new(digits, 2, 1), headers()) else { return };
+    let model = Model::open(&rig.at(PACKAGE));
+    // libhypersonic.so, which cargo built for these tests.
+    let library = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let host = rig.at(PACKAGE).join(HOST);
+    let mut make = Command::new("make");
+    make.arg("-C").arg(&host).args(["all", "example_c", "CXXFLAGS=-O0"]);
+    make.arg(format!("XRT_CXXFLAGS=-isystem {}", headers.display()));
+    succeed(make.arg(format!("HYPERSONIC_LIB={}", library.display())));
+    for rows in [1, 17, 4097] {
+        let x = values(&model, rows);
+        fs::write(rig.at("x"), all(&x)).unwrap();
+        let expected = all(&model.emulator.run(&x).unwrap());
+        let (card, rows) = (format!("card:0,{XCLBIN}"), rows.to_string());
+        ends_well(&rig, Command::new(host.join("example_c")).args([PACKAGE, &card, &rows, "x", "y"]));
+        assert!(fs::read(rig.at("y")).unwrap() == expected, "{rows} rows");
+    }
 }
 
 #[test]

@@ -12,26 +12,44 @@ mod serving;
 
 use std::path::Path;
 
-use hs_compiler::schedule::schedule;
+use hs_compiler::{
+    hls::{self, EmittedFile, KERNEL_WEIGHTS, Project},
+    host,
+    schedule::schedule,
+};
 use hs_hw::{
     Program,
     testing::{Config, random_program},
 };
-use hs_package::{Arithmetic, Kernel, KernelWeights, Overwrite, PackageWriter};
+use hs_package::{Arithmetic, HLS, HOST, Kernel, KernelWeights, Overwrite, PackageWriter};
 
-/// A package of a Program, whose kernel loads such weights, without HLS project and bindings.
+/// A package of a Program, with bindings and without an HLS project, whose kernel loads such weights.
 fn package(program: &Program, weights: Option<&[u8]>, out: &Path) {
     let schedule = schedule(program, &Default::default()).unwrap().0;
     let arguments = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}_{i}")).collect();
-    let path = "hls/weights/kernel.bin".to_owned();
+    let files: Vec<EmittedFile> = weights
+        .map(|bytes| EmittedFile { path: KERNEL_WEIGHTS.to_owned(), bytes: bytes.to_vec() })
+        .into_iter()
+        .collect();
+    let project = Project {
+        top: "net".to_owned(),
+        kernel: hls::Kernel {
+            name: "net_kernel".to_owned(),
+            inputs: arguments("x", program.inputs().len()),
+            outputs: arguments("y", program.outputs().len()),
+            weights: weights.map(|_| "weights".to_owned()),
+        },
+        files,
+    };
+    let hls::Kernel { name, inputs, outputs, weights: argument } = project.kernel.clone();
     let kernel = Kernel {
-        name: "net_kernel".to_owned(),
-        inputs: arguments("x", program.inputs().len()),
-        outputs: arguments("y", program.outputs().len()),
+        name,
+        inputs,
+        outputs,
         rows: "rows".to_owned(),
-        weights: weights.map(|bytes| KernelWeights {
-            argument: "weights".to_owned(),
-            path: path.clone(),
+        weights: argument.zip(weights).map(|(argument, bytes)| KernelWeights {
+            argument,
+            path: format!("{HLS}/{KERNEL_WEIGHTS}"),
             bytes: bytes.len() as u64,
         }),
         part: "part".to_owned(),
@@ -40,8 +58,11 @@ fn package(program: &Program, weights: Option<&[u8]>, out: &Path) {
         compute_units: 1,
     };
     let mut writer = PackageWriter::new(program, &schedule, Arithmetic::Native).unwrap().kernel(kernel);
-    if let Some(bytes) = weights {
-        writer = writer.file(&path, bytes);
+    for file in host::emit(program, &project, HLS) {
+        writer = writer.file(&format!("{HOST}/{}", file.path), file.bytes);
+    }
+    for file in project.files {
+        writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
     }
     writer.finish(out, Overwrite::Never).unwrap();
 }
@@ -49,6 +70,12 @@ fn package(program: &Program, weights: Option<&[u8]>, out: &Path) {
 /// A package of a random Program with some inputs and outputs.
 fn random(seed: u64, out: &Path) {
     package(&random_program(seed, &Config::default()), None, out);
+}
+
+/// A random Program whose kernel loads weights.
+fn with_weights(out: &Path) {
+    let weights: Vec<u8> = (0..5000).map(|i| (7 * i) as u8).collect();
+    package(&random_program(21, &Config::default()), Some(&weights), out);
 }
 
 /// The digits model as `hypersonic compile` makes it.

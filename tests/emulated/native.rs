@@ -155,7 +155,7 @@ in_rig! {
     fn xrt_native_runs_the_digits_model(Rig::new(digits, 1, 1)) {
         let model = Model::open(PACKAGE.as_ref());
         let (device, kernel) = card(0, &model);
-        for rows in [0, 1, 17, 4097] {
+        for rows in [0, 1, 17, 4097, 16_385] {
             model.check(&device, &kernel, 1, rows);
         }
     }

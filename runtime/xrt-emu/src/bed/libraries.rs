@@ -79,11 +79,11 @@ fn store_before(code: &[u8], at: usize, window: &[u8]) -> Option<i8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The code of the error, with other code around it.
-    fn broken() -> Vec<u8> {
+    pub(crate) fn broken() -> Vec<u8> {
         let mut code = vec![0x90; 40];
         code.extend([0xe8, 1, 2, 3, 4]);
         code.extend([0x48, 0x89, 0x83, 0x10, 0x01, 0, 0]);

@@ -229,3 +229,39 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), BedError> {
 fn link(to: &Path, at: &Path) -> Result<(), BedError> {
     symlink(to, at).map_err(io_at(at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_xrt_it_is_said_what_to_install() {
+        let said = BedError::NoXrt(vec!["/a/lib".into(), "/b".into()]).to_string();
+        assert!(said.starts_with("there is no libxrt_swemu.so.2 in /a/lib, /b; install XRT"), "{said}");
+        assert!(said.contains("apt-get install libxrt1"), "{said}");
+    }
+
+    #[test]
+    fn libraries_of_xrt_are_linked_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (installed, lib) = (dir.path().join("installed"), dir.path().join("lib"));
+        create(&installed).unwrap();
+        for file in ["libxrt_coreutil.so.2", "libxilinxopencl.so.2", "libxrt_core.so.2.13.0", "libm.so.2"] {
+            write(&installed.join(file), b"").unwrap();
+        }
+        write(&installed.join(libraries::SHIM), b"sound").unwrap();
+        assert_eq!(install(&installed, &lib).unwrap(), Shim::Sound);
+        let mut names: Vec<_> = fs::read_dir(&lib).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["libxilinxopencl.so.2", "libxrt_coreutil.so.2", "libxrt_swemu.so.2"]);
+        assert_eq!(fs::read_link(lib.join(libraries::SHIM)).unwrap(), installed.join(libraries::SHIM));
+
+        let broken = libraries::tests::broken();
+        write(&installed.join(libraries::SHIM), &broken).unwrap();
+        let again = dir.path().join("again");
+        assert_eq!(install(&installed, &again).unwrap(), Shim::Repaired);
+        assert!(fs::read_link(again.join(libraries::SHIM)).is_err(), "a copy");
+        assert!(fs::read(again.join(libraries::SHIM)).unwrap() != broken);
+        assert!(fs::read(installed.join(libraries::SHIM)).unwrap() == broken);
+    }
+}
