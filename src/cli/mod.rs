@@ -75,6 +75,7 @@ verbs! {
     Simulate simulate;
     Build build;
     Bitstream bitstream;
+    Deploy deploy;
     Serve serve;
     Infer infer;
     Bench bench;
