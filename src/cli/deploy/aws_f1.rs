@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args as ClapArgs;
-use hs_bitstream::{Aws, AwsError, Bitstream, Digest, typed};
+use hs_bitstream::{Aws, AwsError, Bitstream, Digest, Manifest, typed};
 use hs_compiler::diagnostic::Diagnostic;
 use hs_xclbin::Agfi;
 use serde::Deserialize;
@@ -361,7 +361,8 @@ impl Deployment<'_> {
         let registry = self.args.how.registry.open()?;
         let ours = self.state.image.as_ref().map(|i| &i.agfi);
         let name = self.args.how.name_of(&self.awsxclbin())?;
-        let other = |m: &hs_bitstream::Manifest| m.name == name && m.aws.as_ref().map(|a| &a.agfi) != ours;
+        let is_ours = |m: &Manifest| ours.is_some_and(|ours| m.aws.as_ref().is_some_and(|a| a.agfi == *ours));
+        let other = |m: &Manifest| m.name == name && !is_ours(m);
         if registry.list()?.manifests.iter().any(other) {
             let registry = registry.location().to_string();
             return Err(hs_bitstream::RegistryError::Taken { name, registry }.into());
