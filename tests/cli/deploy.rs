@@ -333,6 +333,20 @@ fn alveo_compares_the_shell_and_registers() {
     assert_eq!(json["registered"]["manifest"]["name"], json!("f"));
     let text = run(&[]).ok().stdout;
     assert!(text.contains("Alveo U55C at 0000:3d:00.1"), "{text}");
+
+    // A package that was built has its bitstream with it.
+    let built = sandbox.path().join("pkg/build");
+    fs::create_dir(&built).unwrap();
+    let name = format!("{}.hw", sandbox.bed.builder.kernels[0].name);
+    fs::copy(sandbox.path().join("f.xclbin"), built.join(format!("{name}.xclbin"))).unwrap();
+    let json = sandbox.run(&["deploy", "alveo", "pkg", "--sysfs", "sys", "--json"]).ok().json();
+    assert_eq!(json["registered"]["manifest"]["name"], json!(name));
+
+    // What AWS keeps the bits of is for no card of one's own.
+    let (header, mut sections) = sandbox.bed.write().into_parts();
+    sections[0] = Section::new(SectionKind::BITSTREAM, "image", b"agfi-0123456789abcdef0".to_vec()).unwrap();
+    fs::write(sandbox.path().join("f.xclbin"), Xclbin::new(header, sections).to_bytes()).unwrap();
+    refused(&run(&[]), 3, &["f.xclbin is an .awsxclbin", "agfi-0123456789abcdef0"]);
 }
 
 /// A process of the test, ended with it.

@@ -26,6 +26,9 @@ impl Sandbox {
         fs::create_dir(&fake).unwrap();
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/aws");
         let mut path = vec![program];
+        // The stand-in's interpreter: that of the tests, where there is one, starts sooner than many a system's.
+        let python = std::env::var_os("HYPERSONIC_PYTHON").map(PathBuf::from);
+        path.extend(python.and_then(|p| Some(p.parent()?.to_owned())));
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
         let path = std::env::join_paths(path).unwrap();
         let env = vec![("PATH", path), ("FAKE_AWS", fake.into()), ("HOME", bed.path().join("home").into())];

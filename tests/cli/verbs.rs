@@ -20,6 +20,7 @@ fn help_has_examples_and_exit_codes() {
         "golden",
         "build",
         "bitstream",
+        "deploy",
         "config",
         "infer",
         "bench",

@@ -45,6 +45,13 @@ fn shell(card: &Card) -> Shell {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Report, Failure> {
     let deployed = args.source.open()?;
+    if let Some(agfi) = deployed.bitstream.xclbin().agfi() {
+        return Err(Failure::input(format!(
+            "{} is an .awsxclbin: AWS has its bits, as the image {agfi}",
+            deployed.file.display()
+        ))
+        .help("a card of one's own needs the xclbin that is linked for its platform"));
+    }
     let mut cards = pcie::cards(&args.sysfs);
     if let Some(bdf) = args.card {
         let here: Vec<String> = cards.iter().filter_map(Card::bdf).map(|b| b.to_string()).collect();

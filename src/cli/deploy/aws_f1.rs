@@ -399,10 +399,14 @@ impl Deployment<'_> {
         let mut failed = 0;
         loop {
             match look(aws, &self.commands().look(&image.afi)) {
-                Ok(Look::Pending) => failed = 0,
+                Ok(Look::Pending) => {
+                    failed = 0;
+                    step.say(format!("waiting for {}: pending", image.afi));
+                }
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     failed += 1;
+                    step.say(format!("waiting for {}: {error}", image.afi));
                     let gone = matches!(&error, AwsError::Missing(_) | AwsError::Start { .. });
                     if gone || failed >= FAILED_LOOKS {
                         return Err(Failure::from(error)
@@ -413,8 +417,6 @@ impl Deployment<'_> {
             if limit.is_some_and(|limit| begin.elapsed() + pause > limit) {
                 return Ok(Look::Pending);
             }
-            let minutes = begin.elapsed().as_secs() / 60;
-            step.say(format!("waiting for {}: pending for {minutes} min", image.afi));
             thread::sleep(pause);
             pause = (pause * 3 / 2).min(LONGEST_WAIT);
         }
