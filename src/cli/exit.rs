@@ -68,7 +68,7 @@ Exit codes:
   1  results differ, or the accuracy asked for is not reached
   2  wrong use of the command line
   3  a model or data file is refused
-  4  something is missing on this machine (a compiler, headers, a library, Vitis), or a server does not answer
+  4  something is missing on this machine (a compiler, headers, a library, Vitis, a card), or a server or AWS does not answer
   5  internal error";
 
 /// Why a verb stopped: how it ends, and one or more messages.

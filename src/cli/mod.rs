@@ -79,6 +79,7 @@ verbs! {
     Bitstream bitstream;
     Devices devices;
     XrtEmu xrt_emu;
+    Deploy deploy;
     Serve serve;
     Infer infer;
     Bench bench;

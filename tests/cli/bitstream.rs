@@ -14,13 +14,13 @@ use crate::{MLP, Run, listing, run};
 const IMAGE: &str = "agfi-0123456789abcdef0";
 
 /// A directory with a package, and what a bitstream of it is made of.
-struct Bed {
+pub(crate) struct Bed {
     dir: tempfile::TempDir,
-    builder: Builder,
+    pub(crate) builder: Builder,
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         run!(dir.path(), "compile", MLP.onnx(), "-o", "pkg", "--precision", "fixed<12,4>").ok();
         let package = Package::open(dir.path().join("pkg")).unwrap();
@@ -53,11 +53,11 @@ impl Bed {
         Self { dir, builder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn write(&self) -> Xclbin {
+    pub(crate) fn write(&self) -> Xclbin {
         let xclbin = self.builder.build().unwrap();
         fs::write(self.path().join("f.xclbin"), xclbin.to_bytes()).unwrap();
         xclbin

@@ -411,3 +411,72 @@ fn words_are_quoted_for_a_shell() {
     let words = ["v++", "a b", "it's", ""].map(str::to_owned);
     assert_eq!(crate::typed(&words), r"v++ 'a b' 'it'\''s' ''");
 }
+
+#[test]
+fn of_bitstreams_that_are_added_at_once_one_gets_the_name() {
+    let bed = Bed::new();
+    let added: usize = std::thread::scope(|scope| {
+        let add = |i: u16| {
+            let bed = &bed;
+            move || {
+                let path = bed.dir.path().join(format!("{i}.xclbin"));
+                fs::write(&path, Builder { clock_mhz: i, ..builder() }.build().unwrap().to_bytes()).unwrap();
+                let bitstream = Bitstream::read(&path).unwrap();
+                let manifest = Manifest::new("net".parse().unwrap(), &bitstream, fingerprint(), origin(0));
+                bed.registry.add(&manifest, &Files { bitstream: &path, golden: None }, false).is_ok()
+            }
+        };
+        let all: Vec<_> = (100..108).map(|i| scope.spawn(add(i))).collect();
+        all.into_iter().map(|t| usize::from(t.join().unwrap())).sum()
+    });
+    let listing = bed.registry.list().unwrap();
+    assert_eq!((added, listing.manifests.len(), listing.unreadable.len()), (1, 1, 0));
+    bed.registry.open(&listing.manifests[0]).unwrap();
+}
+
+#[test]
+fn files_of_s3_are_cached_and_checked() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bed = Bed::new();
+    let (fake, program) = (bed.dir.path().join("fake"), bed.dir.path().join("aws"));
+    fs::create_dir(&fake).unwrap();
+    let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli/aws/aws");
+    let script = format!("#!/bin/sh\nFAKE_AWS='{}' exec '{}' \"$@\"\n", fake.display(), stand_in.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let location = "s3://bucket/prefix".parse().unwrap();
+    let cache = bed.dir.path().join("cache");
+    let registry = Registry::with(location, cache.clone(), crate::Aws::new(&program));
+    let (path, bitstream) = bed.write(&builder());
+    let manifest = Manifest::new("net".parse().unwrap(), &bitstream, fingerprint(), origin(0));
+    registry.add(&manifest, &Files { bitstream: &path, golden: None }, false).unwrap();
+    assert_eq!(
+        registry.find(&wanted(Some(&shell(INTERFACE)))).unwrap().manifests,
+        std::slice::from_ref(&manifest)
+    );
+
+    let calls = || fs::read_to_string(fake.join("calls")).unwrap().lines().count();
+    let (fetched, _) = registry.open(&manifest).unwrap();
+    assert!(fetched.bitstream.starts_with(&cache), "{fetched:?}");
+    let before = calls();
+    registry.open(&manifest).unwrap();
+    assert_eq!(calls(), before, "what is in the cache is not fetched again");
+    fs::write(&fetched.bitstream, "damaged").unwrap();
+    registry.open(&manifest).unwrap();
+    assert_eq!(calls(), before + 1);
+    // The bucket's own copy is damaged: nothing of it is kept.
+    fs::write(&fetched.bitstream, "damaged").unwrap();
+    fs::write(fake.join("s3/bucket/prefix").join(manifest.file.name.as_str()), "damaged too").unwrap();
+    let error = registry.open(&manifest).unwrap_err();
+    assert!(matches!(error, RegistryError::Refused(_)), "{error}");
+    fs::remove_file(fake.join("s3/bucket/prefix").join(manifest.file.name.as_str())).unwrap();
+    let error = registry.open(&manifest).unwrap_err().to_string();
+    assert!(error.contains("aws s3 cp") && error.contains("404"), "{error}");
+    let other = bed.write(&Builder { clock_mhz: 200, ..builder() });
+    let other_manifest = Manifest::new("net".parse().unwrap(), &other.1, fingerprint(), origin(0));
+    let error =
+        registry.add(&other_manifest, &Files { bitstream: &other.0, golden: None }, false).unwrap_err();
+    assert!(matches!(error, RegistryError::Taken { .. }), "{error}");
+    let missing = Registry::with("s3://bucket".parse().unwrap(), cache, crate::Aws::new("no-such-program"));
+    assert!(matches!(missing.list(), Err(RegistryError::Aws(crate::AwsError::Missing(_)))));
+}

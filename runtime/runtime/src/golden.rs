@@ -87,20 +87,25 @@ pub enum GoldenError {
     #[error("format version {0}, but this program reads version {FORMAT_VERSION}")]
     Version(String),
     /// It is of other bits.
-    #[error(
-        "the vectors are of fingerprint {found}, the model '{model}' has {expected}{}",
-        differences.iter().map(|d| format!("; {d}")).collect::<String>()
-    )]
-    Bits {
-        /// The vectors'.
-        found: Fingerprint,
-        /// The model.
-        model: String,
-        /// The model's.
-        expected: Fingerprint,
-        /// Types that have changed.
-        differences: Vec<String>,
-    },
+    #[error(transparent)]
+    Bits(#[from] Box<OtherBits>),
+}
+
+/// Golden vectors of another model, or of the same in other types.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the vectors are of fingerprint {found}, the model '{model}' has {expected}{}",
+    differences.iter().map(|d| format!("; {d}")).collect::<String>()
+)]
+pub struct OtherBits {
+    /// The vectors'.
+    pub found: Fingerprint,
+    /// The model.
+    pub model: String,
+    /// The model's.
+    pub expected: Fingerprint,
+    /// Types that differ, for a person.
+    pub differences: Vec<String>,
 }
 
 impl Golden {
@@ -191,11 +196,7 @@ impl Golden {
                 differences.push(format!("{what} were {theirs} and are {ours}"));
             }
         }
-        Err(GoldenError::Bits {
-            found: about.fingerprint,
-            model: ours.model,
-            expected: ours.fingerprint,
-            differences,
-        })
+        let (found, expected) = (about.fingerprint, ours.fingerprint);
+        Err(Box::new(OtherBits { found, model: ours.model, expected, differences }).into())
     }
 }

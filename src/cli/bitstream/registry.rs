@@ -67,6 +67,16 @@ pub(crate) struct Registered {
     pub(crate) replace: bool,
 }
 
+impl Registered {
+    /// Its name in the registry.
+    pub(crate) fn name_of(&self, file: &Path) -> Result<FileName, Failure> {
+        match &self.name {
+            Some(name) => Ok(name.clone()),
+            None => named(file),
+        }
+    }
+}
+
 /// Copy a bitstream into a registry, where `serve` finds it
 #[derive(Debug, ClapArgs)]
 pub(super) struct RegisterArgs {
@@ -132,10 +142,7 @@ pub(crate) fn register(
 ) -> Result<Manifest, Failure> {
     bitstream.check_package(package.manifest())?;
     let registry = how.registry.open()?;
-    let name = match &how.name {
-        Some(name) => name.clone(),
-        None => named(file)?,
-    };
+    let name = how.name_of(file)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let creator = how.creator.clone();
     let origin = Origin {

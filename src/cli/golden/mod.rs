@@ -171,7 +171,7 @@ pub(super) fn refused(path: &Path, error: &GoldenError) -> Failure {
         GoldenError::Version(_) => {
             failure.help("write the vectors anew with this version, or verify with the one that wrote them")
         }
-        GoldenError::Bits { .. } => failure.help(
+        GoldenError::Bits(_) => failure.help(
             "model, types or arithmetic have changed since; if that was meant, look at the accuracy (`hypersonic check`) \
              and write the vectors anew: `hypersonic golden write`",
         ),
