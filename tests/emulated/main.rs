@@ -6,6 +6,7 @@
 mod faults;
 mod hosts;
 mod native;
+mod opencl;
 mod rig;
 
 use std::path::Path;
