@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-xrt-sys", &[]),
     ("hs-xrt", &["hs-xclbin", "hs-xrt-sys"]),
     ("hs-xrt-emu", &[]),
+    ("hs-opencl", &["hs-xclbin", "hs-xrt"]),
     ("hs-card", &[]),
     ("hs-model-config", &[]),
     ("hs-proto", &["hs-model-config"]),

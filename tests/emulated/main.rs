@@ -7,6 +7,7 @@ mod engine;
 mod faults;
 mod hosts;
 mod native;
+mod opencl;
 mod rig;
 mod serving;
 
