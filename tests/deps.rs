@@ -18,7 +18,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-backend-onnxruntime", DEVICE),
     (
         "hs-backend-xrt",
-        &["hs-bitstream", "hs-card", "hs-emulator", "hs-hw", "hs-package", "hs-runtime", "hs-xrt"],
+        &[
+            "hs-bitstream",
+            "hs-card",
+            "hs-emulator",
+            "hs-hw",
+            "hs-opencl",
+            "hs-package",
+            "hs-runtime",
+            "hs-xrt",
+        ],
     ),
     ("hs-xclbin", &["hs-hw"]),
     ("hs-bitstream", &["hs-hw", "hs-package", "hs-xclbin"]),

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Indices of cards, or `all`
     #[arg(long, value_name = "LIST", default_value = "all")]
     devices: String,
+    /// What of XRT is called
+    #[arg(long, value_name = "API", value_parser = ["native", "opencl"], default_value = "native")]
+    api: String,
     /// Buffer slots of each compute unit
     #[arg(long, value_name = "N")]
     slots: Option<usize>,
@@ -57,7 +60,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
             .help("`hypersonic compile MODEL -o DIR` writes one"));
     }
     let model = Model::open(&args.package, &CompileArgs::default(), context)?;
-    let mut options = BTreeMap::from([("devices".to_owned(), args.devices)]);
+    let mut options = BTreeMap::from([("devices".to_owned(), args.devices), ("xrt_api".to_owned(), args.api)]);
     let mut set = |key: &str, value: Option<String>| {
         options.extend(value.map(|value| (key.to_owned(), value)));
     };

@@ -50,7 +50,9 @@ fn xrt_engine_gives_the_emulators_bits_for_any_number_of_rows() {
         let Some(rig) = Rig::new(digits, units, cards) else { return };
         for rows in [1, 17, 16_384, 16_385] {
             save(&rig, &[("input".to_owned(), digits_rows(rows))]);
-            compare(&rig, &format!("{units} units, {cards} cards, {rows} rows"), &[], &[]);
+            let what = format!("{units} units, {cards} cards, {rows} rows");
+            compare(&rig, &what, &[], &[]);
+            compare(&rig, &format!("{what}, OpenCL"), &["--api", "opencl"], &[]);
         }
         // Many launches in each slot, the last one short.
         save(&rig, &[("input".to_owned(), digits_rows(1000))]);
@@ -81,7 +83,14 @@ fn xrt_engine_gives_the_emulators_bits_of_random_packages() {
         let Some(rig) = Rig::new(|out| random(seed, out), units, 1) else { return };
         let program = random_program(seed, &Config::default());
         save(&rig, &codes(&program, 33));
-        compare(&rig, &format!("seed {seed}"), &["--rows-per-launch", "10"], &["--raw"]);
+        for api in ["native", "opencl"] {
+            compare(
+                &rig,
+                &format!("seed {seed}, {api}"),
+                &["--rows-per-launch", "10", "--api", api],
+                &["--raw"],
+            );
+        }
     }
 }
 
@@ -91,7 +100,9 @@ fn xrt_engine_gives_kernels_their_weights() {
     let weights: Vec<u8> = (0..5000).map(|i| (7 * i) as u8).collect();
     let Some(rig) = Rig::new(|out| package(&program, Some(&weights), out), 2, 1) else { return };
     save(&rig, &codes(&program, 100));
-    compare(&rig, "weights", &[], &["--raw"]);
+    for api in ["native", "opencl"] {
+        compare(&rig, api, &["--api", api], &["--raw"]);
+    }
 }
 
 /// `run` fails and says why.

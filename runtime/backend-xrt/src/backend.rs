@@ -124,6 +124,7 @@ impl XrtBackend {
         let worker = self.program().map_err(not_available)?;
         let plan = |device| Plan {
             device,
+            api: options.api,
             xclbin: found.path.clone(),
             sha256: found.bitstream.sha256().to_string(),
             kernel: kernel.name.clone(),

@@ -24,6 +24,7 @@ mod executable;
 mod golden;
 mod link;
 mod native;
+mod opencl;
 mod options;
 mod plan;
 mod process;

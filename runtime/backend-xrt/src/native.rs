@@ -22,17 +22,11 @@ struct NativeSlot {
 
 /// Opens a card, loads it, and makes its slots.
 pub(crate) fn open(plan: &Plan) -> Result<Slots, String> {
-    let file = std::fs::read(&plan.xclbin).map_err(|e| format!("{}: {e}", plan.xclbin.display()))?;
-    if hs_package::sha256(&file) != plan.sha256 {
-        return Err(format!(
-            "{} is not the file that was checked; load the model again",
-            plan.xclbin.display()
-        ));
-    }
-    open_device(plan, &file).map_err(|e| e.to_string())
+    let (file, weights) = (plan.bitstream()?, plan.weights()?);
+    open_device(plan, &file, weights.as_deref()).map_err(|e| e.to_string())
 }
 
-fn open_device(plan: &Plan, file: &[u8]) -> Result<Slots, Error> {
+fn open_device(plan: &Plan, file: &[u8], weights: Option<&[u8]>) -> Result<Slots, Error> {
     let mut device = Xrt::open()?.device(plan.device)?;
     device.load(&Xclbin::new(file)?)?;
     let rows = plan.inputs.len() + plan.outputs.len();
@@ -41,11 +35,9 @@ fn open_device(plan: &Plan, file: &[u8]) -> Result<Slots, Error> {
         // Each compute unit has memories of its own.
         let kernel = device.compute_units(&plan.kernel, &[unit])?;
         let buffer = |argument: usize, bytes: usize| device.buffer(bytes, bank(&kernel, argument)?);
-        let weights = plan.weights.as_ref().map(|path| {
-            let found = std::fs::read(path)
-                .map_err(|source| Error::Xclbin(hs_xrt::XclbinError::Io { path: path.clone(), source }))?;
+        let weights = weights.map(|found| {
             let mut weights = buffer(rows + 1, found.len())?;
-            weights.bytes_mut().copy_from_slice(&found);
+            weights.bytes_mut().copy_from_slice(found);
             weights.copy_to_card(0..found.len())?;
             Ok::<_, Error>(weights)
         });
@@ -80,7 +72,7 @@ fn bank(kernel: &Kernel, argument: usize) -> Result<u32, Error> {
 }
 
 impl Slot for NativeSlot {
-    fn to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String> {
+    fn copy_to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String> {
         for (buffer, bytes) in self.inputs.iter_mut().zip(inputs) {
             buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
             buffer.copy_to_card(0..bytes.len()).map_err(|e| e.to_string())?;
@@ -97,7 +89,7 @@ impl Slot for NativeSlot {
         run().map_err(|e| e.to_string())
     }
 
-    fn from_card(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), String> {
+    fn copy_from_card(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), String> {
         for (buffer, bytes) in self.outputs.iter_mut().zip(outputs) {
             buffer.copy_from_card(0..bytes.len()).map_err(|e| e.to_string())?;
             bytes.copy_from_slice(&buffer.bytes()[..bytes.len()]);

@@ -6,6 +6,8 @@ use hs_bitstream::Location;
 use hs_card::DEFAULT_SLOTS;
 use hs_runtime::{Device, Model};
 
+use crate::plan::Api;
+
 /// Bytes of a slot's largest buffer, by which the rows of a launch are chosen.
 const LAUNCH_BYTES: usize = 2 << 20;
 /// Rows of a launch, where they are chosen.
@@ -22,6 +24,7 @@ const START: Duration = Duration::from_secs(120);
 pub(crate) struct Options {
     /// File of the bitstream.
     pub(crate) xclbin: Option<PathBuf>,
+    pub(crate) api: Api,
     /// Where bitstreams are registered; none: where the environment says.
     pub(crate) registry: Option<Location>,
     /// Indices of cards; none: all that are free.
@@ -45,6 +48,11 @@ impl Options {
                     .collect::<Result<Vec<_>, _>>()?,
             ),
         };
+        let api = match options.get("xrt_api").map(|a| a.trim()) {
+            None | Some("native") => Api::Native,
+            Some("opencl") => Api::OpenCl,
+            Some(other) => return Err(wrong("xrt_api", other, "native or opencl")),
+        };
         Ok(Self {
             xclbin: options.get("xclbin").map(PathBuf::from),
             registry: options
@@ -52,6 +60,7 @@ impl Options {
                 .map(|text| text.parse().map_err(|e| format!("parameters: registry: {e}")))
                 .transpose()?,
             devices,
+            api,
             slots: number(options, "slots", 1, MOST_SLOTS)?.unwrap_or(DEFAULT_SLOTS),
             rows: number(options, "rows_per_launch", 1, MOST_ROWS)?,
             step: number(options, "step_timeout_ms", 1, 86_400_000)?.map_or(STEP, Duration::from_millis),
@@ -109,6 +118,7 @@ mod tests {
             ("slots", "0", "slots is '0'; expected a number from 1 to 64"),
             ("rows_per_launch", "-1", "rows_per_launch is '-1'"),
             ("step_timeout_ms", "soon", "step_timeout_ms is 'soon'"),
+            ("xrt_api", "cuda", "xrt_api is 'cuda'; expected native or opencl"),
         ] {
             let error = of(&[(key, value)], Device::Auto).unwrap_err();
             assert!(error.contains(says), "{error}");

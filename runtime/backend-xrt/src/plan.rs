@@ -8,11 +8,22 @@ use serde::{Deserialize, Serialize};
 /// Buffers begin at a multiple of it: a page, which the card's driver can take as it is.
 const ALIGNMENT: usize = 4096;
 
+/// What of XRT a worker calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Api {
+    /// Its native API.
+    #[default]
+    Native,
+    /// Its OpenCL.
+    OpenCl,
+}
+
 /// What a worker opens, and how. Arguments of the kernel are, in order: inputs, outputs, the number of rows, weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// Index of the card.
     pub(crate) device: u32,
+    pub(crate) api: Api,
     pub(crate) xclbin: PathBuf,
     /// Of the file as it was checked.
     pub(crate) sha256: String,
@@ -41,6 +52,21 @@ fn padded(stride: usize, rows: usize) -> usize {
 }
 
 impl Plan {
+    /// The bitstream, if it is still the file that was checked.
+    pub(crate) fn bitstream(&self) -> Result<Vec<u8>, String> {
+        let file = std::fs::read(&self.xclbin).map_err(|e| format!("{}: {e}", self.xclbin.display()))?;
+        if hs_package::sha256(&file) == self.sha256 {
+            return Ok(file);
+        }
+        Err(format!("{} is not the file that was checked; load the model again", self.xclbin.display()))
+    }
+
+    /// The weights, where the kernel reads some from memory.
+    pub(crate) fn weights(&self) -> Result<Option<Vec<u8>>, String> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+        self.weights.as_ref().map(read).transpose()
+    }
+
     /// Bytes of an input buffer that holds `rows` rows.
     pub(crate) fn input_bytes(&self, input: usize, rows: usize) -> usize {
         padded(self.inputs[input], rows)
@@ -87,6 +113,7 @@ mod tests {
     fn plan() -> Plan {
         Plan {
             device: 0,
+            api: Api::Native,
             xclbin: PathBuf::from("a.xclbin"),
             sha256: String::new(),
             kernel: "k".to_owned(),

@@ -3,13 +3,13 @@
 /// Buffers for the rows of one launch, and the run of the kernel on them. Steps block; a worker has a thread a slot.
 pub(crate) trait Slot: Send {
     /// Copies each input's bytes to the card.
-    fn to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String>;
+    fn copy_to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String>;
 
     /// Runs the kernel on `rows` rows, to its end.
     fn run(&mut self, rows: u32) -> Result<(), String>;
 
     /// Copies each output's bytes from the card.
-    fn from_card(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), String>;
+    fn copy_from_card(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), String>;
 }
 
 /// Slots by compute unit.

@@ -14,8 +14,8 @@ use std::{
 
 use crate::{
     arena::Arena,
-    native,
-    plan::Plan,
+    native, opencl,
+    plan::{Api, Plan},
     process,
     protocol::{self, Order, Report, Task},
     slot::Slot,
@@ -65,7 +65,11 @@ fn serve(mut socket: UnixStream, memory: &OwnedFd) -> io::Result<()> {
         Order::Probe => return report(&reports, &Report::Cards(process::look())),
         Order::Step { .. } => return Err(io::Error::other("a step before the card is open")),
     };
-    let slots = match native::open(&plan) {
+    let opened = match plan.api {
+        Api::Native => native::open(&plan),
+        Api::OpenCl => opencl::open(&plan),
+    };
+    let slots = match opened {
         Ok(slots) => slots,
         Err(why) => return report(&reports, &Report::Refused(why)),
     };
@@ -125,14 +129,14 @@ impl Place {
                 // SAFETY: while a slot's step is the worker's, the supervisor's side leaves the slot alone, and this
                 // thread is the only one of the slot.
                 let inputs = (0..plan.inputs.len()).map(|i| unsafe { self.arena.bytes(range(i)) });
-                self.opened.to_card(&inputs.collect::<Vec<_>>())
+                self.opened.copy_to_card(&inputs.collect::<Vec<_>>())
             }
             Task::Run => self.opened.run(u32::try_from(rows).map_err(|e| e.to_string())?),
             Task::FromCard => {
                 let range = |o| plan.output(unit, slot, o, rows);
                 // SAFETY: as above; outputs do not overlap.
                 let outputs = (0..plan.outputs.len()).map(|o| unsafe { self.arena.bytes_mut(range(o)) });
-                self.opened.from_card(&mut outputs.collect::<Vec<_>>())
+                self.opened.copy_from_card(&mut outputs.collect::<Vec<_>>())
             }
         }
     }
