@@ -247,6 +247,7 @@ fn f1_refuses_before_anything_is_uploaded() {
         refused(&run, 2, &["--bucket"]);
     }
     refused(&deploy(&sandbox, &["--dcp-prefix", "a,b"]), 2, &["--dcp-prefix"]);
+    refused(&deploy(&sandbox, &["--golden", "nowhere.npz"]), 3, &["nowhere.npz"]);
     // Another bitstream has the name.
     fs::copy(sandbox.path().join("f.xclbin"), sandbox.path().join("good.xclbin")).unwrap();
     sandbox.run(&["bitstream", "register", "f.xclbin", "--package", "pkg"]).ok();

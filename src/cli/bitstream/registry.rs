@@ -75,6 +75,12 @@ impl Registered {
             None => named(file),
         }
     }
+
+    /// Whether the golden vectors that were given are a package's.
+    pub(crate) fn check_golden(&self, package: &Package) -> Result<(), Failure> {
+        let Some(path) = &self.golden else { return Ok(()) };
+        golden::open(path)?.check_program(package.program()).map_err(|e| golden::refused(path, &e))
+    }
 }
 
 /// Copy a bitstream into a registry, where `serve` finds it
@@ -150,7 +156,7 @@ pub(crate) fn register(
         created: Timestamp::of_unix(now),
         image,
     };
-    let vectors = golden_vectors(package, how.golden.as_deref(), context)?;
+    let vectors = golden_vectors(package, how, context)?;
     let manifest = Manifest::new(name, bitstream, package.manifest().fingerprint, origin)
         .with_golden(Digest::of(&vectors), vectors.len() as u64);
     let mut golden = tempfile::NamedTempFile::new().map_err(Failure::environment)?;
@@ -170,15 +176,15 @@ fn named(file: &Path) -> Result<FileName, Failure> {
 }
 
 /// The bytes of golden vectors of a package's model.
-fn golden_vectors(package: &Package, given: Option<&Path>, context: &Context) -> Result<Vec<u8>, Failure> {
-    let Some(path) = given else {
+fn golden_vectors(package: &Package, how: &Registered, context: &Context) -> Result<Vec<u8>, Failure> {
+    let Some(path) = &how.golden else {
         let model = Model::open(package.dir(), &CompileArgs::default(), context)?;
         let _step = context.step("emulating golden vectors");
         let mut bytes = std::io::Cursor::new(Vec::new());
         golden::of_random(&model, 0, GOLDEN_ROWS)?.write(&mut bytes).map_err(Failure::internal)?;
         return Ok(bytes.into_inner());
     };
-    golden::open(path)?.check_program(package.program()).map_err(|e| golden::refused(path, &e))?;
+    how.check_golden(package)?;
     fs::read(path).map_err(|e| Failure::file(path, e))
 }
 

@@ -295,6 +295,7 @@ impl Deployment<'_> {
     fn run(mut self, folder: &Folder) -> Result<Report, Failure> {
         // Better now than after an hour.
         self.name_is_free()?;
+        self.args.how.check_golden(&self.deployed.package)?;
         let aws = Aws::default();
         folder.write(&self.submission.archive_name, &self.submission.archive)?;
         self.outcomes.push((Step::Archive, Outcome::Done));
