@@ -7,7 +7,7 @@ use hs_runtime::{Element as _, Tensor, npy, npz};
 use hs_xrt_emu::bed::End;
 
 use crate::{
-    digits, package, random,
+    digits, opencl, package, random,
     rig::{FAULTS, PACKAGE, Rig, XCLBIN, hypersonic, succeed},
 };
 
@@ -44,6 +44,11 @@ fn save(rig: &Rig, tensors: &[(String, Tensor)]) {
     npz::save(rig.at("x.npz"), tensors.iter().map(|(name, t)| (name.as_str(), t))).unwrap();
 }
 
+/// What of XRT can be called here.
+fn apis() -> &'static [&'static str] {
+    if opencl::is_installed() { &["native", "opencl"] } else { &["native"] }
+}
+
 #[test]
 fn xrt_engine_gives_the_emulators_bits_for_any_number_of_rows() {
     for (units, cards) in [(1, 1), (4, 2)] {
@@ -51,8 +56,9 @@ fn xrt_engine_gives_the_emulators_bits_for_any_number_of_rows() {
         for rows in [1, 17, 16_384, 16_385] {
             save(&rig, &[("input".to_owned(), digits_rows(rows))]);
             let what = format!("{units} units, {cards} cards, {rows} rows");
-            compare(&rig, &what, &[], &[]);
-            compare(&rig, &format!("{what}, OpenCL"), &["--api", "opencl"], &[]);
+            for api in apis() {
+                compare(&rig, &format!("{what}, {api}"), &["--api", api], &[]);
+            }
         }
         // Many launches in each slot, the last one short.
         save(&rig, &[("input".to_owned(), digits_rows(1000))]);
@@ -83,7 +89,7 @@ fn xrt_engine_gives_the_emulators_bits_of_random_packages() {
         let Some(rig) = Rig::new(|out| random(seed, out), units, 1) else { return };
         let program = random_program(seed, &Config::default());
         save(&rig, &codes(&program, 33));
-        for api in ["native", "opencl"] {
+        for api in apis() {
             compare(
                 &rig,
                 &format!("seed {seed}, {api}"),
@@ -100,9 +106,41 @@ fn xrt_engine_gives_kernels_their_weights() {
     let weights: Vec<u8> = (0..5000).map(|i| (7 * i) as u8).collect();
     let Some(rig) = Rig::new(|out| package(&program, Some(&weights), out), 2, 1) else { return };
     save(&rig, &codes(&program, 100));
-    for api in ["native", "opencl"] {
+    for api in apis() {
         compare(&rig, api, &["--api", api], &["--raw"]);
     }
+}
+
+#[test]
+fn xrt_engine_finds_what_is_registered_and_replays_its_vectors() {
+    let Some(rig) = Rig::new(digits, 2, 1) else { return };
+    save(&rig, &[("input".to_owned(), digits_rows(20))]);
+    let registry = rig.at("registry");
+    let on_card = |output: &str| {
+        let mut run = hypersonic();
+        run.args(["run", PACKAGE, "--input", "x.npz", "--output", output])
+            .env("HYPERSONIC_REGISTRY", &registry);
+        rig.run(&mut run)
+    };
+    let (end, said) = on_card("found.npz");
+    assert!(
+        end != End::Exit(0) && said.contains("there is no bitstream of it for sw_emu"),
+        "{end:?}: {said}"
+    );
+    let mut register = hypersonic();
+    register.current_dir(rig.at("")).args(["bitstream", "register", XCLBIN, "--package", PACKAGE]);
+    succeed(register.env("HYPERSONIC_REGISTRY", &registry));
+    let (end, said) = on_card("found.npz");
+    assert_eq!(end, End::Exit(0), "{said}");
+    succeed(verb("emulate", "expected.npz", &[]).current_dir(rig.at("")));
+    let [found, expected] = ["found.npz", "expected.npz"].map(|file| npz::load(rig.at(file)).unwrap());
+    assert_eq!(found, expected);
+    // The registered file is compared with its manifest each time.
+    let file = fs::read_dir(&registry).unwrap().map(|e| e.unwrap().path());
+    let file = file.into_iter().find(|p| p.extension().is_some_and(|e| e == "xclbin")).unwrap();
+    fs::write(&file, b"something else").unwrap();
+    let (end, said) = on_card("found.npz");
+    assert!(end != End::Exit(0) && said.contains("SHA-256"), "{end:?}: {said}");
 }
 
 /// `run` fails and says why.

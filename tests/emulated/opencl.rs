@@ -15,16 +15,17 @@ use crate::{
 /// A rig; none, and it is said why, where OpenCL's loader is not installed.
 fn rig(write: impl FnOnce(&Path), units: u32, cards: u32) -> Option<Rig> {
     let rig = Rig::new(write, units, cards)?;
-    if !opencl_is_installed() {
-        println!("SKIPPED: no libOpenCL.so.1 (Debian's package ocl-icd-libopencl1)");
-        return None;
-    }
-    Some(rig)
+    is_installed().then_some(rig)
 }
 
-fn opencl_is_installed() -> bool {
+/// Whether OpenCL's loader is installed; says if it is not.
+pub(crate) fn is_installed() -> bool {
     let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
-    folders.iter().any(|folder| Path::new(folder).join("libOpenCL.so.1").exists())
+    let found = folders.iter().any(|folder| Path::new(folder).join("libOpenCL.so.1").exists());
+    if !found {
+        println!("SKIPPED: no libOpenCL.so.1 (Debian's package ocl-icd-libopencl1)");
+    }
+    found
 }
 
 fn load(card: &Card) -> Program {

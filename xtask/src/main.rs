@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             bindgen_xrt::write().map(|file| println!("{}", file.display())).map_err(|e| e.to_string())
         }
         ["bench", "serve", ..] => bench::serve(&args[2..]).map_err(|e| e.to_string()),
+        ["bench", "xrt", ..] => bench::xrt(&args[2..]).map_err(|e| e.to_string()),
         ["bench", "rows", ..] => bench::rows(&args[2..]).map_err(|e| e.to_string()),
         _ => {
             eprintln!("usage:\n{CODEGEN}\n{}", bench::USAGE);

@@ -11,7 +11,7 @@ use hs_card::BreakerPolicy;
 use hs_hw::abi::RowLayout;
 use hs_package::{BUILD, Kernel, Package};
 use hs_runtime::{Availability, Backend, Executable, LoadError, Model};
-use hs_xrt::{Environment, Mode};
+use hs_xrt::{Environment, Mode, pcie};
 
 use crate::{
     card::{Card, Setting},
@@ -20,6 +20,7 @@ use crate::{
     options::Options,
     plan::{Plan, strides},
     process::{self, Probed},
+    shells::{self, shell},
 };
 
 pub(crate) const NAME: &str = "xrt";
@@ -104,7 +105,8 @@ impl XrtBackend {
         let kernel = package.manifest().kernel.as_ref().ok_or_else(|| needs("packages with a kernel"))?;
         // The weights are among the files, and a kernel reads what they hold.
         package.check_files().map_err(|e| refused(e.to_string()))?;
-        let found = find(&options, dir, &package, kernel, mode).map_err(refused)?;
+        let there = shells::of(mode);
+        let found = find(&options, dir, &package, kernel, mode, &there).map_err(refused)?;
         let units: Vec<String> = found
             .bitstream
             .design()
@@ -124,6 +126,7 @@ impl XrtBackend {
         let worker = self.program().map_err(not_available)?;
         let plan = |device| Plan {
             device,
+            address: there.get(device as usize).and_then(|c| c.bdf()).map(|b| b.to_string()),
             api: options.api,
             xclbin: found.path.clone(),
             sha256: found.bitstream.sha256().to_string(),
@@ -138,6 +141,9 @@ impl XrtBackend {
         let mut used = self.shared.cards.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut cards, mut failures) = (Vec::new(), Vec::new());
         for device in self.choose(&options, &used, plan).map_err(not_available)? {
+            if let Some(card) = there.get(device as usize) {
+                found.bitstream.check_shell(&shell(card)).map_err(|e| refused(e.to_string()))?;
+            }
             // Another version of the same model may have it: `choose` has seen to it that nothing else has.
             if let Some(card) = used.get(&device).and_then(|used| used.card.upgrade()) {
                 cards.push(card);
@@ -184,6 +190,7 @@ fn find(
     package: &Package,
     kernel: &Kernel,
     mode: Mode,
+    there: &[pcie::Card],
 ) -> Result<Found, String> {
     let target = match mode {
         Mode::SoftwareEmulation => Target::SwEmu,
@@ -210,7 +217,8 @@ fn find(
     let location =
         options.registry.clone().map_or_else(Location::of_environment, Ok).map_err(|e| e.to_string())?;
     let registry = Registry::new(location).map_err(|e| e.to_string())?;
-    let wanted = Wanted { fingerprint: package.manifest().fingerprint, target, shell: None };
+    let shell = there.first().map(shell);
+    let wanted = Wanted { fingerprint: package.manifest().fingerprint, target, shell: shell.as_ref() };
     let listing = registry.find(&wanted).map_err(|e| format!("the registry of bitstreams: {e}"))?;
     let Some(manifest) = listing.manifests.first() else {
         let built: Vec<String> = ends.iter().map(|end| built(end).display().to_string()).collect();

@@ -22,6 +22,7 @@ use crate::{
     backend::NAME,
     card::{Card, Event, Unfinished},
     link::{Order, Place},
+    shells,
     spot::SpotCheck,
 };
 
@@ -314,6 +315,13 @@ impl Executable for XrtExecutable {
     }
 
     fn cards(&self) -> Vec<CardStatus> {
-        self.cards.iter().filter_map(|c| c.status()).collect()
+        let status = |card: &Arc<Card>| {
+            let mut status = card.status()?;
+            if let Some(address) = &card.plan().address {
+                shells::sense(&mut status, address);
+            }
+            Some(status)
+        };
+        self.cards.iter().filter_map(status).collect()
     }
 }

@@ -29,6 +29,7 @@ mod options;
 mod plan;
 mod process;
 mod protocol;
+mod shells;
 mod slot;
 mod spot;
 mod status;
@@ -36,4 +37,5 @@ mod worker;
 
 pub use backend::XrtBackend;
 pub use process::{PROBE_LIMIT, Probed, probe};
+pub use shells::shell;
 pub use worker::{WORKER, worker};

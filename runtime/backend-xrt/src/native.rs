@@ -27,7 +27,11 @@ pub(crate) fn open(plan: &Plan) -> Result<Slots, String> {
 }
 
 fn open_device(plan: &Plan, file: &[u8], weights: Option<&[u8]>) -> Result<Slots, Error> {
-    let mut device = Xrt::open()?.device(plan.device)?;
+    let xrt = Xrt::open()?;
+    let mut device = match &plan.address {
+        Some(address) => xrt.device_at(address)?,
+        None => xrt.device(plan.device)?,
+    };
     device.load(&Xclbin::new(file)?)?;
     let rows = plan.inputs.len() + plan.outputs.len();
     let mut slots = Slots::new();

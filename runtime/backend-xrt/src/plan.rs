@@ -23,6 +23,8 @@ pub(crate) enum Api {
 pub(crate) struct Plan {
     /// Index of the card.
     pub(crate) device: u32,
+    /// Its address on the bus, where it is known; it is more certain than the index.
+    pub(crate) address: Option<String>,
     pub(crate) api: Api,
     pub(crate) xclbin: PathBuf,
     /// Of the file as it was checked.
@@ -113,6 +115,7 @@ mod tests {
     fn plan() -> Plan {
         Plan {
             device: 0,
+            address: None,
             api: Api::Native,
             xclbin: PathBuf::from("a.xclbin"),
             sha256: String::new(),

@@ -84,3 +84,35 @@ impl SpotCheck {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hs_hw::testing::{Config, random_program};
+
+    use super::*;
+    use crate::golden::Golden;
+
+    #[test]
+    fn a_wrong_bit_of_a_row_is_seen() {
+        let program = Arc::new(random_program(5, &Config::default()));
+        let golden = Golden::of(&program, 5).unwrap();
+        let layouts = |ids: Vec<hs_hw::ValueId>| -> Vec<Layout> {
+            ids.iter().filter_map(|id| Layout::of(program.node(*id))).collect()
+        };
+        let (inputs, outputs) = (layouts(program.inputs()), layouts(program.outputs()));
+        let spot = SpotCheck::new(&program).unwrap();
+        let mut found = golden.outputs.clone();
+        let compare = |found: &[Vec<u8>], row| {
+            let inputs: Vec<_> = inputs.iter().zip(golden.inputs.iter().map(Vec::as_slice)).collect();
+            let outputs: Vec<_> = outputs.iter().zip(found.iter().map(Vec::as_slice)).collect();
+            spot.compare(row, &inputs, &outputs)
+        };
+        for row in 0..golden.rows {
+            compare(&found, row).unwrap();
+        }
+        found[0][3 * outputs[0].packed().stride] ^= 1;
+        compare(&found, 2).unwrap();
+        let why = compare(&found, 3).unwrap_err();
+        assert!(why.contains("row 3 of output"), "{why}");
+    }
+}

@@ -244,3 +244,27 @@ proptest! {
         prop_assert_eq!((b.scheduler.queued(), b.scheduler.wake()), (0, None));
     }
 }
+
+#[test]
+fn a_job_alone_is_spread_over_idle_units_in_parts_that_are_worth_it() {
+    let spread = |rows: usize, before: usize| {
+        let mut b = Bench::new(Config { least: 100, ..config(4, 2, 1000) });
+        for _ in 0..before {
+            b.submit(1, None);
+        }
+        b.advance();
+        let job = b.submit(rows, None);
+        b.advance();
+        let parts =
+            b.started.iter().filter(|s| s.job == job).map(|s| (s.rows.len(), s.unit)).collect::<Vec<_>>();
+        b.finish();
+        b.check_rows(job, rows);
+        parts
+    };
+    assert_eq!(spread(99, 0), [(99, 0)]);
+    assert_eq!(spread(250, 0), [(125, 0), (125, 1)]);
+    assert_eq!(spread(800, 0), [(200, 0), (200, 1), (200, 2), (200, 3)]);
+    // Two units have work already.
+    assert_eq!(spread(800, 2), [(400, 2), (400, 3)]);
+    assert_eq!(spread(2500, 0).len(), 4);
+}

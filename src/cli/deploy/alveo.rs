@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use hs_bitstream::{Refusal, Shell};
+use hs_backend_xrt::shell;
+use hs_bitstream::Refusal;
 use hs_xrt::pcie::{self, Bdf, Card};
 use serde_json::json;
 
@@ -32,15 +33,6 @@ pub(super) struct Args {
     /// Root of another sysfs
     #[arg(long, value_name = "DIR", default_value = "/sys", hide = true)]
     sysfs: PathBuf,
-}
-
-/// What of a card's shell a bitstream must fit.
-fn shell(card: &Card) -> Shell {
-    Shell {
-        card: card.bdf().map_or_else(String::new, |b| b.to_string()),
-        platform: card.platform.clone(),
-        interfaces: card.interfaces.iter().filter_map(|i| i.parse().ok()).collect(),
-    }
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Report, Failure> {

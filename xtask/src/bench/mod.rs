@@ -1,4 +1,4 @@
-//! `cargo xtask bench rows`, and `cargo xtask bench serve`: the server beside a bare echo and, where it is there, beside a real Triton.
+//! `cargo xtask bench rows`, `cargo xtask bench xrt`, and `cargo xtask bench serve`: the server beside a bare echo and, where it is there, beside a real Triton.
 //!
 //! All servers run at the same time and are measured in turn at each level: what disturbs the machine disturbs all.
 
@@ -7,6 +7,7 @@ mod models;
 mod process;
 mod rows;
 mod table;
+mod xrt;
 
 use std::{
     env, fs, io,
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use models::{Dialect, TENSORS};
 use process::Running;
 pub(crate) use rows::rows;
+pub(crate) use xrt::xrt;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see benches/README.md
@@ -32,7 +34,9 @@ cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see b
     --out DIR                 for serve.md and serve.json [default: target/bench]
     --no-build                measure what is built already
 cargo xtask bench rows [OPTIONS]     a card's packed rows beside a copy; see benches/README.md
-    --only TEXT               cases whose name contains it";
+    --only TEXT               cases whose name contains it
+
+cargo xtask bench xrt                what a run on a card costs the host; see benches/README.md";
 
 /// What goes wrong in a bench.
 #[derive(Debug, thiserror::Error)]
