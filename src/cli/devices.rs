@@ -12,13 +12,12 @@ use super::{Context, Report, backends, exit::Failure, table::table};
 /// List what models can run on here, and why something cannot be used
 #[derive(Debug, ClapArgs)]
 #[command(after_long_help = "\
-Two lists: the backends, and the cards on the PCIe bus, with what is in the way of using them. XRT is asked in a process of
-its own, and needs XILINX_XRT, which its setup.sh sets. With XCL_EMULATION_MODE set, it finds emulated cards, which are
-not on the bus.
+Two lists: the backends, and the cards on the PCIe bus, with what is in the way of using them.
+XRT is asked in a process of its own, and needs XILINX_XRT, which its setup.sh sets. With
+XCL_EMULATION_MODE set it finds emulated cards, which are not on the bus.
 
 Examples:
-  hypersonic devices
-  hypersonic --json devices
+  hypersonic devices --json
   hypersonic xrt-emu --devices 2 -- hypersonic devices")]
 pub(crate) struct Args {
     /// Root of another sysfs

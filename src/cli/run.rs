@@ -18,8 +18,9 @@ use super::{
 /// Run a package on cards through XRT, with the emulator's bits
 #[derive(Debug, ClapArgs)]
 #[command(after_long_help = "\
-The bitstream is the one that `build` left in the package, or --xclbin. Before a card gets the rows, each compute unit
-computes some whose results are known; a card that gets them wrong is refused.
+The bitstream is --xclbin, or the one that `build` left in the package, or the newest one that is
+registered for the model. Before a card gets the rows, each compute unit computes some whose results
+are known; a card that gets them wrong is refused.
 
 Examples:
   hypersonic run package/ --input X.npy --output Y.npy

@@ -201,6 +201,28 @@ fn a_served_package_gives_the_emulators_bits() {
 }
 
 #[test]
+fn without_xrt_the_emulator_serves_what_cards_would() {
+    if std::env::var_os("XILINX_XRT").is_some() {
+        println!("SKIPPED: XILINX_XRT is set, and cards may be found");
+        return;
+    }
+    let fill = |repository: &Path| {
+        fs::create_dir(repository.join("digits")).unwrap();
+        run!(repository, "compile", MLP.onnx(), "-o", "digits/1", "--precision", "fixed<16,6>").ok();
+        let both = r#"parameters { key: "backends" value { string_value: "xrt,emulator" } }"#;
+        fs::write(repository.join("digits/config.pbtxt"), both).unwrap();
+    };
+    let server = Server::new(fill, &[], "");
+    run!(server.path(), "emulate", "models/digits/1", "--input", MLP.x(), "--output", "E.npy").ok();
+    for url in server.urls() {
+        run!(server.path(), "infer", url, "--model", "digits", "--input", MLP.x(), "--output", "Y.npy").ok();
+        assert_eq!(load(server.path().join("Y.npy")), load(server.path().join("E.npy")), "{url}");
+    }
+    let run = run!(server.path(), "run", "models/digits/1", "--input", MLP.x(), "--output", "R.npy");
+    assert!(run.code != 0 && run.stderr.contains("XILINX_XRT is not set"), "{}: {}", run.code, run.stderr);
+}
+
+#[test]
 fn golden_vectors_are_verified_against_a_server() {
     let raw = r#"parameters { key: "raw" value { string_value: "true" } }"#;
     // 'wide' has results of 30 bits, more than a float holds.

@@ -1,21 +1,24 @@
 //! `run`: the engine on emulated cards, against the emulator.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use hs_hw::{Program, testing::Config, testing::random_program};
 use hs_runtime::{Element as _, Tensor, npy, npz};
 use hs_xrt_emu::bed::End;
 
 use crate::{
-    digits, opencl, package, random,
+    digits, exported, fixture, opencl, package, random,
     rig::{FAULTS, PACKAGE, Rig, XCLBIN, hypersonic, succeed},
 };
 
-const X: &str = "tests/fixtures/exports/torch_legacy-digits_mlp.x.npy";
-
 /// The digits model's rows, again and again, so many of them.
 fn digits_rows(count: usize) -> Tensor {
-    let x = npy::load(Path::new(env!("CARGO_MANIFEST_DIR")).join(X)).unwrap();
+    rows_of("digits_mlp", count)
+}
+
+/// The rows of a model of the fixtures, likewise.
+fn rows_of(model: &str, count: usize) -> Tensor {
+    let x = npy::load(fixture(model, "x.npy")).unwrap();
     let (rows, all) = (x.rows(), f32::of(x.data()).unwrap());
     let width = all.len() / rows;
     let values = (0..count).flat_map(|r| all[r % rows * width..][..width].iter().copied());
@@ -63,6 +66,17 @@ fn xrt_engine_gives_the_emulators_bits_for_any_number_of_rows() {
         // Many launches in each slot, the last one short.
         save(&rig, &[("input".to_owned(), digits_rows(1000))]);
         compare(&rig, "small launches", &["--rows-per-launch", "7", "--slots", "2"], &[]);
+    }
+}
+
+#[test]
+fn xrt_engine_gives_the_emulators_bits_of_images() {
+    let Some(rig) = Rig::new(|out| exported("digits_cnn", out), 2, 1) else { return };
+    for rows in [1, 17, 300] {
+        save(&rig, &[("input".to_owned(), rows_of("digits_cnn", rows))]);
+        for api in apis() {
+            compare(&rig, &format!("{rows} rows, {api}"), &["--api", api, "--rows-per-launch", "64"], &[]);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod opencl;
 mod rig;
 mod serving;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hs_compiler::{
     hls::{self, EmittedFile, KERNEL_WEIGHTS, Project},
@@ -81,8 +81,18 @@ fn with_weights(out: &Path) {
 
 /// The digits model as `hypersonic compile` makes it.
 fn digits(out: &Path) {
-    let model =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exports/torch_legacy-digits_mlp.onnx");
+    exported("digits_mlp", out);
+}
+
+/// A model of the fixtures as `hypersonic compile` makes it.
+fn exported(name: &str, out: &Path) {
     let mut compile = rig::hypersonic();
-    rig::succeed(compile.arg("compile").arg(model).arg("-o").arg(out).args(["--precision", "fixed<12,4>"]));
+    compile.arg("compile").arg(fixture(name, "onnx")).arg("-o").arg(out);
+    rig::succeed(compile.args(["--precision", "fixed<12,4>"]));
+}
+
+/// A file of a model of the fixtures.
+fn fixture(name: &str, end: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exports");
+    folder.join(format!("torch_legacy-{name}.{end}"))
 }

@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -20,7 +19,7 @@ use hs_runtime::{Buffer, Tensor, npy};
 use serde_json::Value;
 
 use crate::{
-    digits,
+    digits, fixture,
     rig::{hypersonic, succeed},
 };
 
@@ -170,8 +169,7 @@ fn state(card: &Value) -> &str {
 #[test]
 fn xrt_cards_that_die_and_hang_under_load_cost_no_request_and_no_bit() {
     let Some(mut server) = Server::new() else { return };
-    let model =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exports/torch_legacy-digits_mlp.x.npy");
+    let model = fixture("digits_mlp", "x.npy");
     let mut emulate = hypersonic();
     emulate.arg("emulate").arg(server.at("models").join(MODEL).join("1")).arg("--input").arg(&model);
     succeed(emulate.arg("--output").arg(server.at("y.npy")));
