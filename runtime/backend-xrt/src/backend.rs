@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 use hs_bitstream::{Bitstream, Location, Registry, Target, Wanted};
@@ -24,6 +25,8 @@ use crate::{
 };
 
 pub(crate) const NAME: &str = "xrt";
+/// How long it is believed that there are no cards.
+const PROBE_AGAIN: Duration = Duration::from_secs(30);
 
 /// The backend `xrt`. Clones share its cards.
 #[derive(Clone, Default)]
@@ -38,7 +41,7 @@ struct Shared {
     breaker: BreakerPolicy,
     /// Held while cards are opened: one model at a time chooses among them.
     cards: Mutex<BTreeMap<u32, InUse>>,
-    probed: OnceLock<Result<Probed, String>>,
+    probed: Mutex<Option<(Instant, Result<Probed, String>)>>,
 }
 
 /// A card and the model that has it.
@@ -59,10 +62,19 @@ impl XrtBackend {
         self.shared.program.clone().map_or_else(process::this_program, Ok)
     }
 
-    /// What XRT says of the cards here; asked once.
-    fn probed(&self) -> Result<&Probed, String> {
-        let probed = self.shared.probed.get_or_init(|| process::probe(&self.program()?));
-        probed.as_ref().map_err(Clone::clone)
+    /// What XRT says of the cards here. Once it finds some it is not asked again.
+    fn probed(&self) -> Result<Probed, String> {
+        let mut probed = self.shared.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |(at, result): &(Instant, Result<Probed, String>)| {
+            result.as_ref().is_ok_and(|p| p.cards > 0) || at.elapsed() < PROBE_AGAIN
+        };
+        match probed.as_ref().filter(|p| holds(p)) {
+            Some((_, result)) => result.clone(),
+            None => {
+                let result = self.program().and_then(|program| process::probe(&program));
+                probed.insert((Instant::now(), result)).1.clone()
+            }
+        }
     }
 
     /// Indices of the cards that a model gets: those that it names, or all that are free or have the same plan.
@@ -91,7 +103,7 @@ impl XrtBackend {
             return Ok(free);
         }
         let all: Vec<String> = (0..probed.cards).filter_map(|i| taken(&i)).collect();
-        Err(if all.is_empty() { none_found(probed) } else { all.join(", ") })
+        Err(if all.is_empty() { none_found(&probed) } else { all.join(", ") })
     }
 
     fn open(&self, model: &Model) -> Result<XrtExecutable, LoadError> {
@@ -249,7 +261,7 @@ impl Backend for XrtBackend {
             return Availability::NotAvailable(why.to_string());
         }
         match self.probed() {
-            Ok(probed) if probed.cards == 0 => Availability::NotAvailable(none_found(probed)),
+            Ok(probed) if probed.cards == 0 => Availability::NotAvailable(none_found(&probed)),
             Ok(Probed { cards, mode, .. }) => Availability::Available(format!("{cards} by XRT ({mode})")),
             Err(why) => Availability::NotAvailable(why),
         }

@@ -177,6 +177,8 @@ struct Keeper {
     started: Time,
     /// Number of the worker that runs or is being started.
     worker: u64,
+    /// Times that one was started after the first.
+    restarts: u64,
     /// What last went wrong.
     why: Option<String>,
 }
@@ -206,6 +208,7 @@ impl Keeper {
             starts,
             started: Time::ZERO,
             worker: 0,
+            restarts: 0,
             why: None,
         })
     }
@@ -281,6 +284,7 @@ impl Keeper {
             Event::Started { worker, result } if worker == self.worker => match *result {
                 Ok(worker) => {
                     tracing::info!(card = self.setting.plan.device, "the card was started again");
+                    self.restarts += 1;
                     self.adopt(worker);
                 }
                 Err(why) => {
@@ -371,7 +375,7 @@ impl Keeper {
 
     fn status(&self) -> CardStatus {
         let (scheduler, plan) = (self.driver.scheduler(), &self.setting.plan);
-        status::of(scheduler, plan, self.now(), self.starts.state(), self.worker, self.why.as_deref())
+        status::of(scheduler, plan, self.now(), self.starts.state(), self.restarts, self.why.as_deref())
     }
 }
 

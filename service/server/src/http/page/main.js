@@ -90,16 +90,17 @@ function card(one) {
   const units = one.compute_units;
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
   const words = [
-    element("span", { class: `dot ${good ? "good" : "bad"}`, "aria-hidden": "true" }),
-    element("strong", {}, `card ${one.card}`),
-    ` ${one.state}, ${units.length} compute unit${units.length === 1 ? "" : "s"} of ${one.slots} slots, `,
-    `${number(one.launches)} launches, ${number(rows)} rows inside`,
+    `${units.length} compute unit${units.length === 1 ? "" : "s"} of ${one.slots} slots`,
+    `${number(one.launches)} launches`, `${number(rows)} rows inside`,
   ];
-  if (one.power_w !== undefined) words.push(`, ${number(one.power_w)} W`);
-  if (one.temperature_c !== undefined) words.push(`, ${number(one.temperature_c)} °C`);
-  if (one.restarts > 0) words.push(`, started again ${number(one.restarts)} times`);
-  if (one.why) words.push(element("p", { class: "reason" }, one.why));
-  return element("div", { class: "runner" }, ...words);
+  if (one.power_w !== undefined) words.push(`${number(one.power_w)} W`);
+  if (one.temperature_c !== undefined) words.push(`${number(one.temperature_c)} °C`);
+  if (one.restarts > 0) words.push(`started again ${number(one.restarts)} time${one.restarts === 1 ? "" : "s"}`);
+  const reason = one.why ? [element("p", { class: "reason" }, one.why)] : [];
+  return element("div", { class: "runner" },
+    element("span", { class: `dot ${good ? "good" : "bad"}`, "aria-hidden": "true" }),
+    element("strong", {}, `card ${one.card}`), " ", badge(one.state, good ? "good" : "bad"),
+    element("p", { class: "reason" }, words.join(", ")), ...reason);
 }
 
 const form = new Form();
