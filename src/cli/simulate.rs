@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use hs_card::{
-    Config, DEFAULT_SLOTS, Scheduler,
+    Config, DEFAULT_LEAST, DEFAULT_SLOTS, Scheduler,
     sim::{Binds, Kernel, Load, Preset, Report as Seen, SimDevice, run as simulate},
 };
 use hs_compiler::{
@@ -91,6 +91,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     let (clients, rows) = (args.clients as usize, args.rows as usize);
     let config = Config {
         slots: args.slots as usize,
+        least: DEFAULT_LEAST.min(args.launch_rows as usize),
         // A kernel may be slow; it does not hang.
         step_limit: Duration::MAX,
         ..Config::new(units as usize, args.launch_rows as usize)

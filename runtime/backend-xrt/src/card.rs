@@ -14,8 +14,8 @@ use std::{
 };
 
 use hs_card::{
-    Answer, Breaker, BreakerPolicy, BreakerState, Clock as _, Config, Done, Driver, Outcome, Refused,
-    Scheduler, Time, Why,
+    Answer, Breaker, BreakerPolicy, BreakerState, Clock as _, Config, DEFAULT_LEAST, Done, Driver, Outcome,
+    Refused, Scheduler, Time, Why,
 };
 use hs_runtime::CardStatus;
 
@@ -28,9 +28,6 @@ use crate::{
     protocol::{self, Report},
     status,
 };
-
-/// Rows of a launch at least, where a job is spread over idle compute units.
-const SPREAD: usize = 256;
 
 /// What happens to a card.
 pub(crate) enum Event {
@@ -195,7 +192,7 @@ impl Keeper {
             slots: *slots,
             step_limit: setting.step_limit,
             breaker: setting.breaker,
-            least: SPREAD.min(*rows),
+            least: DEFAULT_LEAST.min(*rows),
             ..Config::new(units.len(), *rows)
         };
         let driver = Driver::new(Scheduler::new(config)?, Link::new(Arc::clone(&setting.plan), received));

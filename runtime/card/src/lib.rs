@@ -20,6 +20,6 @@ pub use clock::{Clock, RealClock, Time};
 pub use counters::{Counters, Used};
 pub use driver::{Device, Driver};
 pub use scheduler::{
-    Answer, Config, ConfigError, DEFAULT_SLOTS, Done, Fault, JobId, Outcome, Refused, Scheduler, Stage, Step,
-    Ticket, Why,
+    Answer, Config, ConfigError, DEFAULT_LEAST, DEFAULT_SLOTS, Done, Fault, JobId, Outcome, Refused,
+    Scheduler, Stage, Step, Ticket, Why,
 };

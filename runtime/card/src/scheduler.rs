@@ -12,6 +12,10 @@ use crate::{Admission, Breaker, BreakerPolicy, BreakerState, Counters, Time, Use
 /// one with the host.
 pub const DEFAULT_SLOTS: usize = 4;
 
+/// Rows of a launch at least, where a job is spread over idle compute units and nothing else is said: fewer are hardly
+/// faster than the launch itself.
+pub const DEFAULT_LEAST: usize = 256;
+
 /// What a scheduler has to work with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
