@@ -217,3 +217,21 @@ fn xrt_cards_that_die_and_hang_under_load_cost_no_request_and_no_bit() {
     assert!(server.child.try_wait().unwrap().is_none(), "the server is gone");
     assert!(server.model()["backends"].as_array().unwrap().iter().all(|b| b["healthy"] == true));
 }
+
+#[test]
+fn xrt_cards_are_on_the_page() {
+    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
+    let mut chromium = Command::new("chromium");
+    chromium.args(flags).args(["--virtual-time-budget=5000", "--dump-dom"]);
+    if let Err(e) = Command::new("chromium").arg("--version").output() {
+        println!("SKIPPED: chromium: {e} (scripts/setup --test)");
+        return;
+    }
+    let Some(server) = Server::new() else { return };
+    let profile = format!("--user-data-dir={}", server.at("browser").display());
+    let out = chromium.arg(profile).arg(format!("http://{}/", server.http)).output().unwrap();
+    let page = String::from_utf8_lossy(&out.stdout);
+    for words in ["card 0", "card 1", "working", "2 compute units of 4 slots, 0 launches, 0 rows inside"] {
+        assert!(page.contains(words), "'{words}' is not on the page: {page}");
+    }
+}
