@@ -16,6 +16,7 @@ pub(crate) mod hls4ml;
 pub mod layout;
 pub mod options;
 pub mod pool;
+pub mod select;
 pub mod softmax;
 pub mod table;
 pub mod types;
@@ -221,6 +222,16 @@ impl<'a> Lowerer<'a> {
             warnings: Vec::new(),
             current: 0,
         }
+    }
+
+    /// Refuses what only native arithmetic has.
+    pub(crate) fn native_only(&self, call: &Call<'_>) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return Err(call
+                .error("is not lowered under hls4ml's arithmetic")
+                .help("use --arithmetic native, or express the layer with what hls4ml converts"));
+        }
+        Ok(())
     }
 
     /// The node being lowered.

@@ -15,6 +15,8 @@ const ATTRIBUTE_INPUTS: &[(&str, &str, usize)] = &[
     ("Slice", "starts", 1),
     ("Slice", "ends", 2),
     ("Slice", "axes", 3),
+    ("Split", "split", 1),
+    ("Upsample", "scales", 1),
     ("Pad", "pads", 1),
     ("Pad", "value", 2),
     ("Clip", "min", 1),
@@ -39,6 +41,7 @@ pub(super) fn canonicalise(node: &mut Node, opset: i64, graph: &mut Graph, names
         let tensor = match node.attrs.get(attr) {
             Some(Attr::Ints(v)) => Tensor::vec_i64(v.clone()),
             Some(Attr::Float(x)) => Tensor::scalar_f32(*x),
+            Some(Attr::Floats(v)) => Tensor::vec_f32(v.clone()),
             _ => continue,
         };
         node.attrs.remove(attr);

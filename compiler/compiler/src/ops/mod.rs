@@ -24,6 +24,7 @@ pub mod concat;
 pub mod constant;
 pub mod conv;
 pub mod dense;
+pub mod depth_space;
 pub mod elu;
 pub mod expand;
 pub mod gather;
@@ -40,18 +41,23 @@ pub mod quant;
 pub mod range;
 pub mod reduce;
 pub mod reshape;
+pub mod resize;
 pub mod select;
 pub mod shape;
 pub mod slice;
 pub mod softmax;
+pub mod split;
 pub mod thresholded_relu;
+pub mod tile;
 pub mod transpose;
 pub mod unary;
 pub mod variadic;
 pub mod window;
 
 pub use call::{Arg, Call};
-pub(crate) use layout::{broadcast_indices, broadcast_shape, permuted_indices, strides, within};
+pub(crate) use layout::{
+    broadcast_indices, broadcast_shape, permuted_indices, picked_indices, strides, within,
+};
 
 /// The domain of operators that only passes produce: `Affine` and `Dense`.
 pub const INTERNAL_DOMAIN: &str = "hypersonic";
@@ -190,6 +196,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     constant::OPS,
     conv::OPS,
     dense::OPS,
+    depth_space::OPS,
     elu::OPS,
     expand::OPS,
     gather::OPS,
@@ -206,11 +213,14 @@ pub static REGISTRY: &[&[OpDef]] = &[
     range::OPS,
     reduce::OPS,
     reshape::OPS,
+    resize::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
+    split::OPS,
     thresholded_relu::OPS,
+    tile::OPS,
     transpose::OPS,
     unary::OPS,
     variadic::OPS,
