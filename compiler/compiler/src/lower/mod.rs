@@ -16,8 +16,10 @@ pub(crate) mod hls4ml;
 pub mod layout;
 pub mod options;
 pub mod pool;
-pub mod select;
+mod select;
 pub mod softmax;
+mod steep;
+pub(crate) mod sum;
 pub mod table;
 pub mod types;
 
@@ -297,6 +299,16 @@ impl<'a> Lowerer<'a> {
     /// Makes `val` the lowered form of `v`.
     pub fn bind(&mut self, v: ValueId, val: Val) {
         self.vals[v.index()] = Some(val);
+    }
+
+    /// The value that the hardware of `v` was bound to: behind the activation and the quantiser that it absorbed.
+    pub(crate) fn bound(&self, v: ValueId) -> Result<ValueId, Diagnostic> {
+        let mut at = v;
+        while self.vals[at.index()].is_none() {
+            let reader = self.only_reader(at).and_then(|(_, node)| node.output(0));
+            at = reader.ok_or_else(|| Diagnostic::error("its result is bound to nothing"))?;
+        }
+        Ok(at)
     }
 
     /// The only reader of `v`, when nothing else sees it.

@@ -81,7 +81,10 @@ pub fn build(function: &Function<'_>) -> Result<Built, Diagnostic> {
 /// last place of its value at the end of the range.
 fn active(function: &Function<'_>) -> Interval {
     let x = function.x;
-    let f = |c: i128| (function.f)(c as f64 * 2f64.powi(-x.frac));
+    // What the result cannot hold is as flat as its last value.
+    let (least, most) =
+        (function.result.value(function.result.min()), function.result.value(function.result.max()));
+    let f = |c: i128| (function.f)(c as f64 * 2f64.powi(-x.frac)).clamp(least, most);
     let near = function.result.value(1) / 4.0;
     let (mut lo, mut above) = (x.lo, x.hi);
     while above - lo > 1 {

@@ -23,6 +23,7 @@ pub mod clip;
 pub mod concat;
 pub mod constant;
 pub mod conv;
+pub mod conv_transpose;
 pub mod dense;
 pub mod depth_space;
 pub mod elu;
@@ -36,6 +37,7 @@ pub mod leaky_relu;
 pub mod matmul;
 pub mod pad;
 pub mod pool;
+pub mod pow;
 pub mod prelu;
 pub mod quant;
 pub mod range;
@@ -43,6 +45,7 @@ pub mod reduce;
 pub mod reshape;
 pub mod resize;
 pub mod select;
+pub mod self_gated;
 pub mod shape;
 pub mod slice;
 pub mod softmax;
@@ -195,6 +198,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     concat::OPS,
     constant::OPS,
     conv::OPS,
+    conv_transpose::OPS,
     dense::OPS,
     depth_space::OPS,
     elu::OPS,
@@ -208,6 +212,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     matmul::OPS,
     pad::OPS,
     pool::OPS,
+    pow::OPS,
     prelu::OPS,
     quant::OPS,
     range::OPS,
@@ -215,6 +220,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     reshape::OPS,
     resize::OPS,
     select::OPS,
+    self_gated::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
