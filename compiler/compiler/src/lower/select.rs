@@ -114,30 +114,21 @@ impl Lowerer<'_> {
         let picks: Vec<usize> = (0..channels * block).map(|o| o / block).collect();
         let val = self.selected(name, input, 0, &picks)?;
         let hw = self.demand(&val, &super::layout::channels_last(val.shape.len()))?;
-        self.interleaved(hw, channels, &space, steps, false)
+        self.interleaved(hw, channels, &space, steps)
     }
 
-    /// Moves blocks of channels to space: `hw`, of shape `[space…, channels, steps…]` (or `[space…, steps…, channels]`,
-    /// `steps_first`), as the ONNX tensor `[channels, space × steps…]`.
+    /// Moves blocks of channels to space: `hw`, of shape `[space…, channels × steps…]`, as the ONNX tensor
+    /// `[channels, space × steps…]`.
     pub(crate) fn interleaved(
         &mut self,
         hw: HwId,
         channels: usize,
         space: &[usize],
         steps: &[usize],
-        steps_first: bool,
     ) -> Result<Val, Diagnostic> {
         let d = space.len();
-        let (at_steps, at_channels) = if steps_first { (d, 2 * d) } else { (d + 1, d) };
-        let mut split = space.to_vec();
-        if steps_first {
-            split.extend(steps);
-            split.push(channels);
-        } else {
-            split.push(channels);
-            split.extend(steps);
-        }
-        let perm: Vec<usize> = (0..d).flat_map(|a| [a, at_steps + a]).chain([at_channels]).collect();
+        let split: Vec<usize> = space.iter().chain(&[channels]).chain(steps).copied().collect();
+        let perm: Vec<usize> = (0..d).flat_map(|a| [a, d + 1 + a]).chain([d]).collect();
         let hw = self.reshape(hw, split.clone())?;
         let from = self.node(hw);
         let (name, ty) = (format!("{}/permute", from.name), plain(from.format()));

@@ -274,7 +274,7 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     lw.dot(dot, out, |hw| Val::viewed(hw, base, perm, wide))?;
     let bound = lw.bound(out)?;
     let product = lw.val(bound)?;
-    let mut val = lw.interleaved(product.hw, conv.out_channels, &positions, &strides, false)?;
+    let mut val = lw.interleaved(product.hw, conv.out_channels, &positions, &strides)?;
     for (axis, a) in conv.axes.iter().enumerate() {
         let kept: Vec<usize> = (0..a.output).collect();
         if val.shape[axis + 1] != a.output {

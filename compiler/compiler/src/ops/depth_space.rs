@@ -37,7 +37,12 @@ impl DepthSpace {
                     .error(format!("its input has {h} × {w} positions, which blocks of {b} do not divide")));
             }
             let split = [n, c, h / b, b, w / b, b];
-            return Ok(Self { split, perm: [0, 3, 5, 1, 2, 4], shape: vec![n, c * b * b, h / b, w / b] });
+            let perm = match call.str("mode", "DCR")? {
+                "DCR" => [0, 3, 5, 1, 2, 4],
+                "CRD" => [0, 1, 3, 5, 2, 4],
+                other => return Err(mode_error(call, other)),
+            };
+            return Ok(Self { split, perm, shape: vec![n, c * b * b, h / b, w / b] });
         }
         if c % (b * b) != 0 {
             return Err(
@@ -48,9 +53,13 @@ impl DepthSpace {
         match call.str("mode", "DCR")? {
             "DCR" => Ok(Self { split: [n, b, b, c / (b * b), h, w], perm: [0, 3, 4, 1, 5, 2], shape }),
             "CRD" => Ok(Self { split: [n, c / (b * b), b, b, h, w], perm: [0, 1, 4, 2, 5, 3], shape }),
-            other => Err(call.error(format!("its attribute 'mode' is '{other}'; DCR or CRD is expected"))),
+            other => Err(mode_error(call, other)),
         }
     }
+}
+
+fn mode_error(call: &Call<'_>, mode: &str) -> Diagnostic {
+    call.error(format!("its attribute 'mode' is '{mode}'; DCR or CRD is expected"))
 }
 
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {

@@ -74,7 +74,8 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         )));
     }
     if !lw.hls4ml() {
-        return lw.table(name, &input, (&call.node.op, &|x| elu.apply(x)), out);
+        lw.table(name, &input, (&call.node.op, &|x| elu.apply(x)), out)?;
+        return lw.bend_kept(call);
     }
     if call.node.op == "Celu" {
         return lw.native_only(call);

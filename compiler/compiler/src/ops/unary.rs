@@ -158,7 +158,10 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         Unary::Tanh if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Tanh, 1.0, out),
         Unary::Softplus if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softplus, 1.0, out),
         Unary::Softsign if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softsign, 1.0, out),
-        Unary::Softplus => lw.table(name, &input, ("softplus", &softplus), out),
+        Unary::Softplus => {
+            lw.table(name, &input, ("softplus", &softplus), out)?;
+            lw.bend_kept(call)
+        }
         Unary::Softsign => lw.table(name, &input, ("softsign", &|x| x / (1.0 + x.abs())), out),
         Unary::Sigmoid => lw.table(name, &input, ("sigmoid", &|x| 1.0 / (1.0 + libm::exp(-x))), out),
         Unary::Tanh => lw.table(name, &input, ("tanh", &libm::tanh), out),
