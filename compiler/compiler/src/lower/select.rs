@@ -35,7 +35,9 @@ impl Lowerer<'_> {
             return Err(Diagnostic::error("selects nothing").help("remove what is empty from the model"));
         }
         let fits = |g: &usize| {
-            n % g == 0 && m % g == 0 && picks.iter().enumerate().all(|(o, i)| i / (n / g) == o / (m / g))
+            n.is_multiple_of(*g)
+                && m.is_multiple_of(*g)
+                && picks.iter().enumerate().all(|(o, i)| i / (n / g) == o / (m / g))
         };
         let groups = (1..=n.min(m)).rev().find(fits).unwrap_or(1);
         let each = n / groups;
