@@ -6,6 +6,9 @@ use std::path::Path;
 
 use hs_compiler::hls::csim::{CsimError, CsimOptions, Progress, build_and_run, write};
 use hs_compiler::hls::{EmittedFile, emit};
+use hs_compiler::lower::{LowerOptions, lower};
+use hs_compiler::onnx;
+use hs_compiler::passes::normalise;
 use hs_compiler::platform::Target;
 use hs_compiler::schedule::{LayerOptions, ScheduleOptions, schedule, simulate as simulate_fifos};
 use hs_fixed::{Format, Overflow, Rounding, Type};
@@ -63,6 +66,63 @@ fn emission_is_reproducible() {
         let once = emit_project(&p, &lay_out(&p, io), "net");
         assert_eq!(once, emit_project(&p, &lay_out(&p, io), "net"));
         assert!(once.is_sorted_by(|a, b| a.path < b.path));
+    }
+}
+
+/// Cases of `tests/fixtures/ops` whose lowerings are compiled and run: selections, several nodes for one operator.
+const OPERATORS: &[&str] = &[
+    "abs",
+    "add_outer",
+    "ceil",
+    "conv_transpose",
+    "conv_transpose_cut",
+    "conv_transpose_groups",
+    "depth_to_space",
+    "div_constant_first",
+    "div_two",
+    "exp",
+    "expand_vector",
+    "film",
+    "gather_matrix",
+    "gelu",
+    "log",
+    "matmul_constant_first",
+    "matmul_two",
+    "pow_cube",
+    "pow_inverse_root",
+    "reciprocal",
+    "reduce_l2",
+    "reduce_min",
+    "reduce_sum_all",
+    "reduce_sum_relu",
+    "resize_nearest",
+    "resize_sizes",
+    "round",
+    "sign",
+    "slice_space",
+    "split_parts",
+    "tile_image",
+    "upsample_conv",
+];
+
+#[test]
+fn lowered_operators() {
+    if !can_simulate() {
+        return;
+    }
+    let options = LowerOptions { precision: Some("fixed<12,5>".parse().unwrap()), ..LowerOptions::default() };
+    let mut cases: Vec<Case> = Vec::new();
+    for name in OPERATORS {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/fixtures/ops/{name}.onnx"));
+        let graph = normalise(onnx::import(&path).unwrap().0).unwrap();
+        let p = lower(&graph, &options).unwrap_or_else(|e| panic!("{name}: {e}")).program;
+        cases.extend([Io::Parallel, Io::Stream].map(|io| (p.clone(), lay_out(&p, io))));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let found = differences(&cases, &dir.path().join("many"), 7).unwrap();
+    for (k, difference) in found.into_iter().enumerate() {
+        assert_eq!(difference, None, "{}", OPERATORS[k / 2]);
     }
 }
 

@@ -267,7 +267,11 @@ fn layout(from: &[usize], perm: &[usize], to: &[usize]) -> Check {
     let mut seen = perm.to_vec();
     seen.sort_unstable();
     ensure!(seen.iter().copied().eq(0..from.len()), "{perm:?} is no permutation of {} axes", from.len());
-    let permuted: Vec<usize> = perm.iter().map(|p| from[*p]).collect();
+    let mut permuted: Vec<usize> = perm.iter().map(|p| from[*p]).collect();
+    if permuted.is_empty() {
+        // A single number: a tensor has at least one axis.
+        permuted.push(1);
+    }
     ensure!(permuted == to, "shape {to:?} is not {from:?} permuted by {perm:?}");
     Ok(())
 }

@@ -4,19 +4,69 @@ use hs_fixed::{Format, Overflow, Rounding, Type};
 use hs_hw::{Act, BinaryOp, Codes, Index, Lut, Op, ValueId as HwId};
 use hs_ir::ValueId;
 
-use super::{Cost, Lowerer, constants, elementwise::bit, exact::Exact, layout::Val, too_wide, types::plain};
-use crate::{diagnostic::Diagnostic, ops::Activation};
+use super::{
+    Cost, Lowerer, constants,
+    elementwise::bit,
+    exact::Exact,
+    layout::Val,
+    table::{self, Function},
+    too_wide,
+    types::plain,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    ops::{Activation, broadcast_shape},
+};
+
+/// Widest gate of a tabulated function.
+const MAX_GATE_WIDTH: u32 = 26;
+
+/// Which integer stands for a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Integers {
+    /// The next one below.
+    Floor,
+    /// The next one above.
+    Ceil,
+    /// The nearest, ties to even.
+    Round,
+}
 
 impl Lowerer<'_> {
-    /// `operands`, of one ONNX shape but for constants, which broadcast, as hardware tensors in one layout.
+    /// `operands`, which broadcast, as hardware tensors in one layout.
     fn aligned(&mut self, name: &str, operands: &[ValueId]) -> Result<(Vec<HwId>, Val), Diagnostic> {
-        let computed = operands.iter().find(|v| self.graph.constant(**v).is_none());
-        let Some(first) = computed else { return Err(Diagnostic::error("its operands are all constant")) };
-        let like = self.val(*first)?;
+        let mut shape = Vec::new();
+        for v in operands {
+            let own = self.shape(*v)?;
+            shape = broadcast_shape(&shape, &own)
+                .ok_or_else(|| Diagnostic::error(format!("{shape:?} and {own:?} do not broadcast")))?;
+        }
+        let mut vals: Vec<Option<Val>> = Vec::with_capacity(operands.len());
+        for v in operands {
+            let val = self.graph.constant(*v).is_none().then(|| self.val(*v)).transpose()?;
+            if val.as_ref().is_some_and(|val| val.shape != shape) && self.hls4ml() {
+                let small = self.shape(*v)?;
+                return Err(Diagnostic::error(format!(
+                    "broadcasts an activation of shape {small:?} to {shape:?}, which hls4ml's arithmetic does not"
+                ))
+                .help("expand the smaller operand in the model, or use --arithmetic native"));
+            }
+            vals.push(val);
+        }
+        // The first one of the full shape decides the layout.
+        let first = |full: bool| {
+            vals.iter().position(|val| val.as_ref().is_some_and(|val| !full || val.shape == shape))
+        };
+        let at = first(true).or_else(|| first(false));
+        let Some((at, val)) = at.and_then(|at| Some((at, vals[at].clone()?))) else {
+            return Err(Diagnostic::error("its operands are all constant"));
+        };
+        let like = self.broadcast(&format!("{name}/broadcast"), &val, &shape)?;
         let like = self.plain(&like)?;
+        vals[at] = Some(like.clone());
         let mut all = Vec::with_capacity(operands.len());
-        for (i, v) in operands.iter().enumerate() {
-            if self.graph.constant(*v).is_some() {
+        for (i, (v, val)) in operands.iter().zip(vals).enumerate() {
+            let Some(val) = val else {
                 let name = if operands.len() == 2 {
                     format!("{name}/constant")
                 } else {
@@ -24,16 +74,8 @@ impl Lowerer<'_> {
                 };
                 all.push(self.constant_node(&name, *v, &like)?);
                 continue;
-            }
-            let val = self.val(*v)?;
-            if val.shape != like.shape {
-                return Err(Diagnostic::error(format!(
-                    "its operands have the shapes {:?} and {:?}; broadcasting one activation over another is not \
-                     supported",
-                    like.shape, val.shape
-                ))
-                .help("expand the smaller operand in the model, or make it a constant"));
-            }
+            };
+            let val = self.broadcast(&format!("{name}/broadcast"), &val, &shape)?;
             all.push(self.demand(&val, &like.perm)?);
         }
         Ok((all, like))
@@ -71,6 +113,15 @@ impl Lowerer<'_> {
         let op = Op::Binary { op, act: Act::None };
         let exact = Exact { name: name.to_owned(), op, inputs: vec![first, *last], shape };
         self.finish(exact, v, |hw| like.with(hw))
+    }
+
+    /// Pushes the first of two `operands` over the second.
+    pub(crate) fn divide(&mut self, name: &str, operands: &[ValueId], v: ValueId) -> Result<(), Diagnostic> {
+        let (all, like) = self.aligned(name, operands)?;
+        match all[..] {
+            [a, b] => self.quotient(name, Some(a), &like.with(b), v),
+            _ => Err(Diagnostic::error("has not two operands")),
+        }
     }
 
     /// Pushes the mean of two or more tensors.
@@ -166,6 +217,100 @@ impl Lowerer<'_> {
         let index = Index { mul: 1, shift: 0, toward_zero: false, offset };
         let lut = Lut { index, entries, interpolate: false };
         self.push(&format!("{name}/step"), Op::Table(lut), vec![input.hw], shape, ty)
+    }
+
+    /// Pushes the integer that stands for each number.
+    pub(crate) fn integers(
+        &mut self,
+        name: &str,
+        input: &Val,
+        which: Integers,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let shape = self.node(input.hw).shape.clone();
+        let mut hw = input.hw;
+        if which == Integers::Ceil {
+            // -floor(-x)
+            hw = self.negative(&format!("{name}/negative"), input)?.hw;
+        }
+        let from = self.node(hw).format();
+        if from.frac() > 0 {
+            let rounding = if which == Integers::Round { Rounding::RndConv } else { Rounding::Trn };
+            // Rounding up may need one bit more.
+            let whole = (from.int() + 1).max(1 + i32::from(from.is_signed()));
+            let format =
+                Format::new(from.is_signed(), whole as u32, whole).map_err(|_| too_wide("the integer"))?;
+            let ty = Type { rounding, ..plain(format) };
+            hw = self.push(&format!("{name}/whole"), Op::Requant(Act::None), vec![hw], shape.clone(), ty)?;
+        }
+        if which == Integers::Ceil {
+            hw = self.negative(&format!("{name}/positive"), &input.with(hw))?.hw;
+        }
+        let exact = Exact { name: name.to_owned(), op: Op::Requant(Act::None), inputs: vec![hw], shape };
+        self.finish(exact, v, |hw| input.with(hw))
+    }
+
+    /// Pushes x to the power of `count`, at least 2.
+    pub(crate) fn power(
+        &mut self,
+        name: &str,
+        input: &Val,
+        count: usize,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let first = self.chained(name, BinaryOp::Mul, &vec![input.hw; count - 1])?;
+        let shape = self.node(input.hw).shape.clone();
+        let op = Op::Binary { op: BinaryOp::Mul, act: Act::None };
+        let exact = Exact { name: name.to_owned(), op, inputs: vec![first, input.hw], shape };
+        self.finish(exact, v, |hw| input.with(hw))
+    }
+
+    /// Pushes -x, exactly.
+    pub(crate) fn negative(&mut self, name: &str, input: &Val) -> Result<Val, Diagnostic> {
+        let op = Op::Affine {
+            scale: Codes::new(Format::new(true, 1, 1).map_err(|_| too_wide("-x"))?, vec![-1]),
+            bias: Codes::new(bit()?, vec![0]),
+            act: Act::None,
+        };
+        let (x, shape) = (self.range(input.hw), self.node(input.hw).shape.clone());
+        let ty = plain(Format::holding(-x.hi, -x.lo, x.frac).map_err(|_| too_wide("-x"))?);
+        Ok(input.with(self.push(name, op, vec![input.hw], shape, ty)?))
+    }
+
+    /// Pushes -1, 0 or 1.
+    pub(crate) fn signs(&mut self, name: &str, input: &Val, v: ValueId) -> Result<(), Diagnostic> {
+        let two = Format::new(true, 2, 2).map_err(|_| too_wide("the sign"))?;
+        let index = Index { mul: 1, shift: 0, toward_zero: false, offset: 1 };
+        let lut = Lut { index, entries: Codes::new(two, vec![-1, 0, 1]), interpolate: false };
+        let shape = self.node(input.hw).shape.clone();
+        let hw = self.push(name, Op::Table(lut), vec![input.hw], shape, plain(two))?;
+        self.note(hw, Cost::None, Cost::None, None);
+        self.bind(v, input.with(hw));
+        Ok(())
+    }
+
+    /// Pushes x times a monotone function of x with values from 0 to 1.
+    pub(crate) fn self_gated(
+        &mut self,
+        name: &str,
+        input: &Val,
+        (function, f): (&str, &dyn Fn(f64) -> f64),
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let node = self.node(input.hw);
+        let (width, shape) = (node.format().width(), node.shape.clone());
+        // As many fraction bits as the input has bits, as far as a table can follow.
+        let result =
+            Format::new(false, (width + 2).min(MAX_GATE_WIDTH), 1).map_err(|_| too_wide("the gate"))?;
+        let built = table::build(&Function { name: function, f, x: self.range(input.hw), result })?;
+        let ty = if built.lut.interpolate {
+            Type::new(result, Rounding::Rnd, Overflow::Sat)
+        } else {
+            plain(result)
+        };
+        let gate = self.push(&format!("{name}/gate"), Op::Table(built.lut), vec![input.hw], shape, ty)?;
+        self.note(gate, Cost::Logic, Cost::None, Some(built.note));
+        self.gated(name, input, gate, v)
     }
 
     /// Pushes `scale` where x is not negative, -`scale` elsewhere.

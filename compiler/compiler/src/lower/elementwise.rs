@@ -157,7 +157,9 @@ impl Lowerer<'_> {
         let x = self.range(input.hw);
         let at = |c: i128| f(c as f64 * 2f64.powi(-x.frac));
         let (lo, hi) = (at(x.lo).min(at(x.hi)), at(x.lo).max(at(x.hi)));
-        let reach = hs_fixed::Interval::new(if lo < 0.0 { -1 } else { 0 }, hi.ceil().max(1.0) as i128, 0);
+        let most = 2f64.powi(40);
+        let (below, above) = (lo.clamp(-most, 0.0).floor(), hi.clamp(1.0, most).ceil());
+        let reach = hs_fixed::Interval::new(below as i128, above as i128, 0);
         let reach = reach.refine(FUNCTION_FRAC).ok_or_else(|| super::too_wide("the table"))?;
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;

@@ -150,13 +150,14 @@ impl Lowerer<'_> {
                 let node = &self.graph.nodes[*reader];
                 match node.op.as_str() {
                     "Conv" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool"
-                    | "ReduceMean" => {
+                    | "ReduceMean" | "ConvTranspose" | "Resize" | "Upsample" => {
                         return true;
                     }
                     "Add" | "Sub" | "Mul" | "Div" | "BatchNormalization" | "Relu" | "LeakyRelu" | "Clip"
                     | "Sigmoid" | "Tanh" | "Quant" | "Pad" | "Affine" | "BipolarQuant" | "Elu"
-                    | "HardSigmoid" | "HardSwish" | "Max" | "Mean" | "Min" | "PRelu" | "Selu"
-                    | "Softplus" | "Softsign" | "Sum" | "ThresholdedRelu"
+                    | "HardSigmoid" | "HardSwish" | "Abs" | "Celu" | "Erf" | "Exp" | "Gelu" | "Mish"
+                    | "Swish" | "Max" | "Mean" | "Min" | "PRelu" | "Selu" | "Softplus" | "Softsign"
+                    | "Sum" | "ThresholdedRelu"
                         if seen.insert(*reader) =>
                     {
                         next.extend(node.outputs.iter().flatten());

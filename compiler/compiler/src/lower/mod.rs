@@ -16,7 +16,10 @@ pub(crate) mod hls4ml;
 pub mod layout;
 pub mod options;
 pub mod pool;
+mod select;
 pub mod softmax;
+mod steep;
+pub(crate) mod sum;
 pub mod table;
 pub mod types;
 
@@ -99,6 +102,9 @@ pub struct Lowered {
     /// Things the user should know.
     pub warnings: Vec<Diagnostic>,
 }
+
+/// What a table of a curve may be off by where the curve is about 1.
+const LARGEST_BEND_ERROR: f64 = 1.0 / 256.0;
 
 /// State of a lowering.
 pub struct Lowerer<'a> {
@@ -223,6 +229,30 @@ impl<'a> Lowerer<'a> {
         }
     }
 
+    /// Refuses what only native arithmetic has.
+    pub(crate) fn native_only(&self, call: &Call<'_>) -> Result<(), Diagnostic> {
+        if self.hls4ml() {
+            return Err(call
+                .error("is not lowered under hls4ml's arithmetic")
+                .help("use --arithmetic native, or express the layer with what hls4ml converts"));
+        }
+        Ok(())
+    }
+
+    /// Refuses the table pushed last where it lost the bend of a curve that is a straight line over most of its input's
+    /// range.
+    pub(crate) fn bend_kept(&self, call: &Call<'_>) -> Result<(), Diagnostic> {
+        let Some(table) = self.notes.last().and_then(|note| note.table) else { return Ok(()) };
+        if table.error <= 4.0 * table.lsb || table.error <= LARGEST_BEND_ERROR {
+            return Ok(());
+        }
+        Err(call
+            .error(format!("its input's range is so wide that its table is off by {:.3}", table.error))
+            .help(
+                "narrow the range of its input: fewer integer bits (--precision), or --calibrate with data",
+            ))
+    }
+
     /// The node being lowered.
     pub(crate) fn current(&self) -> &'a hs_ir::Node {
         &self.graph.nodes[self.current]
@@ -286,6 +316,16 @@ impl<'a> Lowerer<'a> {
     /// Makes `val` the lowered form of `v`.
     pub fn bind(&mut self, v: ValueId, val: Val) {
         self.vals[v.index()] = Some(val);
+    }
+
+    /// The value that the hardware of `v` was bound to: behind the activation and the quantiser that it absorbed.
+    pub(crate) fn bound(&self, v: ValueId) -> Result<ValueId, Diagnostic> {
+        let mut at = v;
+        while self.vals[at.index()].is_none() {
+            let reader = self.only_reader(at).and_then(|(_, node)| node.output(0));
+            at = reader.ok_or_else(|| Diagnostic::error("its result is bound to nothing"))?;
+        }
+        Ok(at)
     }
 
     /// The only reader of `v`, when nothing else sees it.

@@ -81,7 +81,10 @@ pub fn build(function: &Function<'_>) -> Result<Built, Diagnostic> {
 /// last place of its value at the end of the range.
 fn active(function: &Function<'_>) -> Interval {
     let x = function.x;
-    let f = |c: i128| (function.f)(c as f64 * 2f64.powi(-x.frac));
+    // What the result cannot hold is as flat as its last value.
+    let (least, most) =
+        (function.result.value(function.result.min()), function.result.value(function.result.max()));
+    let f = |c: i128| (function.f)(c as f64 * 2f64.powi(-x.frac)).clamp(least, most);
     let near = function.result.value(1) / 4.0;
     let (mut lo, mut above) = (x.lo, x.hi);
     while above - lo > 1 {
@@ -131,7 +134,7 @@ fn steps(function: &Function<'_>, x: Interval, shift: u32) -> Result<Built, Diag
     let reals: Vec<f64> = (0..count).map(|i| (function.f)(middle(first + i))).collect();
     let data = quantised(function, &reals, &entry_type)?;
     let index = Index { mul: 1, shift: shift as i32, toward_zero: false, offset: offset(x, shift)? };
-    let error = probe(function, |c| reals[((c.clamp(x.lo, x.hi) >> shift) - first) as usize]);
+    let error = probe(function, x, |c| reals[((c.clamp(x.lo, x.hi) >> shift) - first) as usize]);
     let lut = Lut { index, entries: Codes::new(function.result, data), interpolate: false };
     Ok(noted(lut, error, function.result))
 }
@@ -152,7 +155,7 @@ fn lines(function: &Function<'_>, x: Interval, shift: u32) -> Result<Built, Diag
     let index = Index { mul: 1, shift: shift as i32, toward_zero: false, offset: offset(x, shift)? };
     let values: Vec<f64> = data.iter().map(|c| format.value(i128::from(*c))).collect();
     let cell = 2f64.powi(shift as i32);
-    let error = probe(function, |c| {
+    let error = probe(function, x, |c| {
         let c = c.clamp(x.lo, x.hi);
         let i = ((c >> shift) - first) as usize;
         let t = (c - ((c >> shift) << shift)) as f64 / cell;
@@ -173,22 +176,26 @@ fn quantised(function: &Function<'_>, reals: &[f64], ty: &Type) -> Result<Vec<i6
         .collect()
 }
 
-/// Largest difference between table and function over (at most [`PROBES`] of) the input's codes.
-fn probe(function: &Function<'_>, table: impl Fn(i128) -> f64) -> f64 {
-    let x = function.x;
+/// Largest difference between table and function over (at most twice [`PROBES`] of) the input's codes and of the codes
+/// `x` that the table covers.
+fn probe(function: &Function<'_>, x: Interval, table: impl Fn(i128) -> f64) -> f64 {
     let range = function.result;
     let (lo, hi) = (range.value(range.min()), range.value(range.max()));
-    let step = ((x.hi - x.lo) / PROBES).max(1);
     let mut worst = 0f64;
-    let mut code = x.lo;
-    loop {
-        let real = (function.f)(code as f64 * 2f64.powi(-x.frac)).clamp(lo, hi);
-        worst = worst.max((table(code).clamp(lo, hi) - real).abs());
-        if code == x.hi {
-            return worst;
+    for codes in [function.x, x] {
+        // An odd step does not fall on the ends of cells alone, where lines are exact.
+        let step = ((codes.hi - codes.lo) / PROBES).max(1) | 1;
+        let mut code = codes.lo;
+        loop {
+            let real = (function.f)(code as f64 * 2f64.powi(-codes.frac)).clamp(lo, hi);
+            worst = worst.max((table(code).clamp(lo, hi) - real).abs());
+            if code == codes.hi {
+                break;
+            }
+            code = (code + step).min(codes.hi);
         }
-        code = (code + step).min(x.hi);
     }
+    worst
 }
 
 fn noted(lut: Lut, error: f64, result: Format) -> Built {

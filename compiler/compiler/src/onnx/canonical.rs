@@ -7,14 +7,19 @@ use hs_ir::{Attr, Graph, Names, Node, Tensor, Value};
 const ATTRIBUTE_INPUTS: &[(&str, &str, usize)] = &[
     ("Squeeze", "axes", 1),
     ("Unsqueeze", "axes", 1),
+    ("ReduceL1", "axes", 1),
+    ("ReduceL2", "axes", 1),
     ("ReduceMax", "axes", 1),
     ("ReduceMean", "axes", 1),
     ("ReduceMin", "axes", 1),
     ("ReduceProd", "axes", 1),
     ("ReduceSum", "axes", 1),
+    ("ReduceSumSquare", "axes", 1),
     ("Slice", "starts", 1),
     ("Slice", "ends", 2),
     ("Slice", "axes", 3),
+    ("Split", "split", 1),
+    ("Upsample", "scales", 1),
     ("Pad", "pads", 1),
     ("Pad", "value", 2),
     ("Clip", "min", 1),
@@ -39,6 +44,7 @@ pub(super) fn canonicalise(node: &mut Node, opset: i64, graph: &mut Graph, names
         let tensor = match node.attrs.get(attr) {
             Some(Attr::Ints(v)) => Tensor::vec_i64(v.clone()),
             Some(Attr::Float(x)) => Tensor::scalar_f32(*x),
+            Some(Attr::Floats(v)) => Tensor::vec_f32(v.clone()),
             _ => continue,
         };
         node.attrs.remove(attr);

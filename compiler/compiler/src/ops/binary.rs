@@ -4,15 +4,15 @@ use hs_ir::{DType, TensorData};
 
 use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape};
 use crate::diagnostic::Diagnostic;
-use crate::lower::Lowerer;
+use crate::lower::{Lowerer, elementwise::FloatAffine};
 use hs_hw::BinaryOp;
 
-/// The operators. Division of a tensor by a constant becomes `hypersonic::Affine`; no other can be lowered.
+/// The operators. Division of a tensor by a constant becomes `hypersonic::Affine`.
 pub const OPS: &[OpDef] = &[
     OpDef::new("Add", infer, eval, lower),
     OpDef::new("Sub", infer, eval, lower),
     OpDef::new("Mul", infer, eval, lower),
-    OpDef::rewritten("Div", infer, eval),
+    OpDef::new("Div", infer, eval, lower),
     OpDef::fold_only("Equal", infer, eval),
 ];
 
@@ -123,15 +123,30 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         BinaryKind::Add => BinaryOp::Add,
         BinaryKind::Sub => BinaryOp::Sub,
         BinaryKind::Mul => BinaryOp::Mul,
-        BinaryKind::Div | BinaryKind::Equal => {
-            return Err(
-                call.error("its operands are both computed from the model's inputs; one must be constant")
-            );
+        BinaryKind::Div => {
+            lw.native_only(call)?;
+            if let Some(divisor) = call.arg(1)?.tensor {
+                return scaled(lw, call, divisor);
+            }
+            let operands = call.node.inputs.iter().copied().flatten().collect::<Vec<_>>();
+            return lw.divide(&call.node.name, &operands, lw.result(call)?);
         }
+        BinaryKind::Equal => return Err(call.error("is supported on constants only")),
     };
     let (a, b) = match (call.node.input(0), call.node.input(1)) {
         (Some(a), Some(b)) => (a, b),
         _ => return Err(call.error("lacks an input")),
     };
     lw.combine(&call.node.name, op, &[a, b], lw.result(call)?)
+}
+
+/// Division by a constant that is not one number a channel.
+fn scaled(lw: &mut Lowerer<'_>, call: &Call<'_>, divisor: &hs_ir::Tensor) -> Result<(), Diagnostic> {
+    let inverse: Vec<f64> = divisor.to_f64().into_iter().map(f64::recip).collect();
+    if let Some(at) = inverse.iter().position(|x| !x.is_finite()) {
+        return Err(call.error(format!("divides by a constant that is 0 at element {at}")));
+    }
+    let inverse = call.result(DType::F64, divisor.shape().to_vec(), TensorData::F64(inverse))?;
+    let scale = FloatAffine { scale: Some(&inverse), scale_value: None, bias: None, bias_value: None };
+    lw.affine(&call.node.name, &lw.input_val(call, 0)?, &scale, lw.result(call)?)
 }

@@ -2,9 +2,10 @@
 
 use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape, within};
 use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
 
 /// The operator.
-pub const OPS: &[OpDef] = &[OpDef::fold_only("Expand", infer, eval)];
+pub const OPS: &[OpDef] = &[OpDef::new("Expand", infer, eval, lower)];
 
 /// Most elements that a constant computed from a shape may have.
 pub const MAX_ELEMENTS: usize = 1 << 26;
@@ -34,4 +35,13 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let shape = shape(call)?;
     let picks = broadcast_indices(call.arg(0)?.shape, &shape);
     call.gathered(0, shape, &picks)
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    lw.native_only(call)?;
+    let out = lw.result(call)?;
+    let (input, shape) = (lw.input_val(call, 0)?, lw.shape(out)?);
+    let val = lw.broadcast(&call.node.name, &input, &shape)?;
+    lw.bind(out, val);
+    Ok(())
 }

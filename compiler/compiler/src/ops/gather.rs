@@ -1,10 +1,11 @@
 //! `Gather`.
 
-use super::{Call, Inferred, OpDef, expand, within};
+use super::{Call, Inferred, OpDef, expand, picked_indices, within};
 use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
 
 /// The operator.
-pub const OPS: &[OpDef] = &[OpDef::fold_only("Gather", infer, eval)];
+pub const OPS: &[OpDef] = &[OpDef::new("Gather", infer, eval, lower)];
 
 fn shape(call: &Call<'_>) -> Result<(usize, Vec<usize>), Diagnostic> {
     let (x, indices) = (call.arg(0)?.shape, call.arg(1)?.shape);
@@ -20,23 +21,32 @@ fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
     Ok(vec![Inferred::new(call.arg(0)?.dtype, shape(call)?.1)])
 }
 
+/// The indices, from 0 on; they must be constant.
+fn indices(call: &Call<'_>, len: usize) -> Result<Vec<usize>, Diagnostic> {
+    let indices = call.constant_ints(1)?.unwrap_or(&[]);
+    indices
+        .iter()
+        .map(|i| call.axis(*i, len))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| call.error(format!("an index of {indices:?} is outside 0..{len}")))
+}
+
 fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let (axis, shape) = shape(call)?;
     let x = call.arg(0)?.shape;
-    let indices = call.constant_ints(1)?.unwrap_or(&[]);
-    let indices = indices
-        .iter()
-        .map(|i| call.axis(*i, x[axis]))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| call.error(format!("an index of {indices:?} is outside 0..{}", x[axis])))?;
-    let outer: usize = x[..axis].iter().product();
-    let inner: usize = x[axis + 1..].iter().product();
-    let mut picks = Vec::with_capacity(outer * indices.len() * inner);
-    for o in 0..outer {
-        for i in &indices {
-            let base = (o * x[axis] + i) * inner;
-            picks.extend(base..base + inner);
-        }
+    let mut picks: Vec<Vec<usize>> = x.iter().map(|n| (0..*n).collect()).collect();
+    picks[axis] = indices(call, x[axis])?;
+    call.gathered(0, shape, &picked_indices(x, &picks))
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let (axis, _) = shape(call)?;
+    if call.arg(0)?.tensor.is_some() {
+        let help = "look the rows up on the host, and give the model the vectors as its input";
+        return Err(call.error("looks up a constant table by computed indices").help(help));
     }
-    call.gathered(0, shape, &picks)
+    let x = call.arg(0)?.shape;
+    let mut picks: Vec<Vec<usize>> = x.iter().map(|n| (0..*n).collect()).collect();
+    picks[axis] = indices(call, x[axis])?;
+    lw.select(call, &picks, lw.result(call)?)
 }

@@ -49,6 +49,14 @@ pub(crate) fn permuted_indices(shape: &[usize], perm: &[usize]) -> Vec<usize> {
     walk(&out, &step, 0)
 }
 
+/// The places in a tensor of `shape` of the elements at `picks[axis]` along each axis, in row-major order of the result.
+pub(crate) fn picked_indices(shape: &[usize], picks: &[Vec<usize>]) -> Vec<usize> {
+    let own = strides(shape);
+    picks.iter().zip(own).fold(vec![0], |places, (picks, step)| {
+        places.iter().flat_map(|place| picks.iter().map(move |i| place + i * step)).collect()
+    })
+}
+
 /// `start` plus the sum of index times step, for each index of `shape` in row-major order.
 pub(super) fn walk(shape: &[usize], step: &[usize], start: usize) -> Vec<usize> {
     if shape.contains(&0) {
@@ -73,6 +81,8 @@ mod tests {
     fn indices() {
         assert_eq!(permuted_indices(&[2, 3], &[1, 0]), [0, 3, 1, 4, 2, 5]);
         assert_eq!(broadcast_indices(&[2, 1], &[1, 2, 2]), [0, 0, 1, 1]);
+        assert_eq!(picked_indices(&[2, 3], &[vec![1], vec![2, 0, 0]]), [5, 3, 3]);
+        assert_eq!(picked_indices(&[2, 3], &[vec![1], vec![]]), [0usize; 0]);
         assert_eq!(broadcast_shape(&[2, 1], &[3]), Some(vec![2, 3]));
         assert_eq!(broadcast_shape(&[2], &[3]), None);
         assert_eq!(strides(&[2, 3, 4]), [12, 4, 1]);

@@ -1,10 +1,11 @@
 //! `MatMul`. Passes turn one by a constant matrix into `hypersonic::Dense`; what stays multiplies two computed tensors.
 
-use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape, strides};
+use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape, strides, window::Window};
 use crate::diagnostic::Diagnostic;
+use crate::lower::{Lowerer, Val, dot::FloatDot};
 
 /// The operator.
-pub const OPS: &[OpDef] = &[OpDef::rewritten("MatMul", infer, eval)];
+pub const OPS: &[OpDef] = &[OpDef::new("MatMul", infer, eval, lower)];
 
 /// `[..., rows, inner]` times `[..., inner, columns]`; leading dimensions broadcast. Operands of rank 1 gain a dimension
 /// of 1 that the result loses again.
@@ -80,4 +81,51 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
         }
     }
     call.float_result(m.output, out)
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    lw.native_only(call)?;
+    let m = MatMul::parse(call)?;
+    let out = lw.result(call)?;
+    match (call.arg(0)?.tensor, call.arg(1)?.tensor) {
+        (None, None) => {
+            let matrix = |batch: &[usize], rows, columns| [batch, &[rows, columns]].concat();
+            let a = lw.reshaped(&lw.input_val(call, 0)?, matrix(&m.batch_a, m.rows, m.inner));
+            let b = lw.reshaped(&lw.input_val(call, 1)?, matrix(&m.batch_b, m.inner, m.columns));
+            lw.product(&call.node.name, &a, &b, out)
+        }
+        // A constant matrix in front: each column of the other is a pixel.
+        (Some(weight), None) if m.batch_a.is_empty() => {
+            let b = lw.input_val(call, 1)?;
+            let lead: Vec<usize> = m.batch_b.clone();
+            let b = lw.reshaped(&b, [lead.as_slice(), &[m.inner, m.columns]].concat());
+            let r = b.shape.len();
+            let order: Vec<usize> = (0..r - 2).chain([r - 1, r - 2]).collect();
+            let hw = lw.demand(&b, &order)?;
+            let pixels = lead.iter().product::<usize>() * m.columns;
+            let hw = lw.reshape(hw, vec![pixels, m.inner])?;
+            let dot = FloatDot {
+                name: &call.node.name,
+                input: hw,
+                window: vec![Window::UNIT.hardware()],
+                groups: 1,
+                weight: weight.to_f64(),
+                weight_value: call.node.input(0),
+                bias: None,
+                bias_value: None,
+                shape: vec![pixels, m.rows],
+            };
+            let base = vec![lead.iter().product(), m.rows, m.columns];
+            let onnx = lw.shape(out)?;
+            lw.dot(dot, out, |hw| Val::viewed(hw, base, vec![0, 2, 1], onnx))?;
+            let bound = lw.bound(out)?;
+            let val = lw.val(bound)?;
+            let hw = lw.reshape(val.hw, vec![lead.iter().product(), m.columns, m.rows])?;
+            lw.bind(bound, val.with(hw));
+            Ok(())
+        }
+        _ => Err(call
+            .error("multiplies by constant matrices that differ along leading axes")
+            .help("split the tensor, and multiply each part by its own matrix")),
+    }
 }

@@ -23,7 +23,9 @@ pub mod clip;
 pub mod concat;
 pub mod constant;
 pub mod conv;
+pub mod conv_transpose;
 pub mod dense;
+pub mod depth_space;
 pub mod elu;
 pub mod expand;
 pub mod gather;
@@ -35,23 +37,30 @@ pub mod leaky_relu;
 pub mod matmul;
 pub mod pad;
 pub mod pool;
+pub mod pow;
 pub mod prelu;
 pub mod quant;
 pub mod range;
 pub mod reduce;
 pub mod reshape;
+pub mod resize;
 pub mod select;
+pub mod self_gated;
 pub mod shape;
 pub mod slice;
 pub mod softmax;
+pub mod split;
 pub mod thresholded_relu;
+pub mod tile;
 pub mod transpose;
 pub mod unary;
 pub mod variadic;
 pub mod window;
 
 pub use call::{Arg, Call};
-pub(crate) use layout::{broadcast_indices, broadcast_shape, permuted_indices, strides, within};
+pub(crate) use layout::{
+    broadcast_indices, broadcast_shape, permuted_indices, picked_indices, strides, within,
+};
 
 /// The domain of operators that only passes produce: `Affine` and `Dense`.
 pub const INTERNAL_DOMAIN: &str = "hypersonic";
@@ -189,7 +198,9 @@ pub static REGISTRY: &[&[OpDef]] = &[
     concat::OPS,
     constant::OPS,
     conv::OPS,
+    conv_transpose::OPS,
     dense::OPS,
+    depth_space::OPS,
     elu::OPS,
     expand::OPS,
     gather::OPS,
@@ -201,16 +212,21 @@ pub static REGISTRY: &[&[OpDef]] = &[
     matmul::OPS,
     pad::OPS,
     pool::OPS,
+    pow::OPS,
     prelu::OPS,
     quant::OPS,
     range::OPS,
     reduce::OPS,
     reshape::OPS,
+    resize::OPS,
     select::OPS,
+    self_gated::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
+    split::OPS,
     thresholded_relu::OPS,
+    tile::OPS,
     transpose::OPS,
     unary::OPS,
     variadic::OPS,

@@ -1,16 +1,19 @@
-//! Reductions over axes. Means and maxima lower to pools; the others serve shape arithmetic.
+//! Reductions over axes. Means, maxima and minima lower to pools, sums to dot products.
 
 use hs_ir::TensorData;
 
 use super::{Call, Inferred, OpDef, strides, window::Window};
 use crate::diagnostic::Diagnostic;
-use crate::lower::{Lowerer, pool::FloatPool};
+use crate::lower::{Lowerer, pool::FloatPool, sum::Sum};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
     OpDef::fold_only("ReduceProd", infer, eval),
-    OpDef::fold_only("ReduceSum", infer, eval),
-    OpDef::fold_only("ReduceMin", infer, eval),
+    OpDef::new("ReduceL1", infer, eval, lower),
+    OpDef::new("ReduceL2", infer, eval, lower),
+    OpDef::new("ReduceSum", infer, eval, lower),
+    OpDef::new("ReduceSumSquare", infer, eval, lower),
+    OpDef::new("ReduceMin", infer, eval, lower),
     OpDef::new("ReduceMax", infer, eval, lower),
     OpDef::new("ReduceMean", infer, eval, lower),
 ];
@@ -33,7 +36,7 @@ impl Reduce {
             None if call.flag("noop_with_empty_axes", false)? => Vec::new(),
             None => (0..rank).collect(),
         };
-        if call.node.op == "ReduceMean" {
+        if matches!(call.node.op.as_str(), "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare") {
             call.float_arg(0)?;
         }
         Ok(Self { axes, keep: call.flag("keepdims", true)? })
@@ -93,6 +96,8 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let (first, apply): (f64, fn(f64, f64) -> f64) = match op {
         "ReduceProd" => (1.0, |a, b| a * b),
         "ReduceSum" | "ReduceMean" => (0.0, |a, b| a + b),
+        "ReduceL1" => (0.0, |a, b| a + b.abs()),
+        "ReduceL2" | "ReduceSumSquare" => (0.0, |a, b| a + b * b),
         "ReduceMin" => (f64::INFINITY, f64::min),
         _ => (f64::NEG_INFINITY, f64::max),
     };
@@ -102,7 +107,8 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
         *slot = apply(*slot, v);
     }
     let by = if op == "ReduceMean" { (x.shape.iter().product::<usize>() / count.max(1)) as f64 } else { 1.0 };
-    call.float_result(shape, out.into_iter().map(|x| (x / by) as f32).collect())
+    let root = |x: f64| if op == "ReduceL2" { x.sqrt() } else { x };
+    call.float_result(shape, out.into_iter().map(|x| root(x / by) as f32).collect())
 }
 
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
@@ -120,6 +126,25 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     // A pool over all positions: the axes that stay become the channels, the others the space.
     let (kept, space): (Vec<usize>, Vec<usize>) = (0..input.shape.len()).partition(|a| !axes.contains(a));
     let order: Vec<usize> = kept.iter().chain(&space).copied().collect();
+    let sum = match call.node.op.as_str() {
+        "ReduceL1" => Some(Sum::Magnitudes),
+        "ReduceL2" => Some(Sum::Norm),
+        "ReduceSum" => Some(Sum::Plain),
+        "ReduceSumSquare" => Some(Sum::Squares),
+        _ => None,
+    };
+    if let Some(sum) = sum {
+        lw.native_only(call)?;
+        let moved = lw.transposed(&input, &order)?;
+        return lw.sum(&call.node.name, &moved, space.len(), sum, out);
+    }
+    let least = call.node.op == "ReduceMin";
+    let input = if least {
+        lw.native_only(call)?;
+        lw.negative(&format!("{}/negative", call.node.name), &input)?
+    } else {
+        input
+    };
     let lengths = |axes: &[usize]| axes.iter().map(|a| input.shape[*a]).collect::<Vec<_>>();
     let channels = lengths(&kept).iter().product();
     let space = match lengths(&space) {
@@ -136,7 +161,10 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     };
     lw.pool(&call.node.name, &image, pool, out)?;
     let shape = lw.shape(out)?;
-    let val = lw.reshaped(&lw.val(out)?, shape);
+    let mut val = lw.reshaped(&lw.val(out)?, shape);
+    if least {
+        val = lw.negative(&format!("{}/positive", call.node.name), &val)?;
+    }
     lw.bind(out, val);
     Ok(())
 }

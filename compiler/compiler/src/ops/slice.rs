@@ -1,10 +1,11 @@
 //! `Slice`.
 
-use super::{Call, Inferred, OpDef, strides};
+use super::{Call, Inferred, OpDef, picked_indices};
 use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
 
 /// The operator.
-pub const OPS: &[OpDef] = &[OpDef::fold_only("Slice", infer, eval)];
+pub const OPS: &[OpDef] = &[OpDef::new("Slice", infer, eval, lower)];
 
 /// A range along each axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,14 @@ impl Slice {
     pub fn shape(&self) -> Vec<usize> {
         self.ranges.iter().map(|(_, _, n)| *n).collect()
     }
+
+    /// The indices kept, for each axis.
+    pub fn picks(&self) -> Vec<Vec<usize>> {
+        let index = |start: usize, step: i64, i: usize| (start as i64 + i as i64 * step) as usize;
+        let picks =
+            |(start, step, n): &(usize, i64, usize)| (0..*n).map(|i| index(*start, *step, i)).collect();
+        self.ranges.iter().map(picks).collect()
+    }
 }
 
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
@@ -61,14 +70,10 @@ fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
 
 fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let slice = Slice::parse(call)?;
-    let shape = slice.shape();
-    if shape.contains(&0) {
-        return call.gathered(0, shape, &[]);
-    }
-    let mut picks = vec![0usize];
-    for (&(start, step, count), stride) in slice.ranges.iter().zip(strides(call.arg(0)?.shape)) {
-        let index = |i: usize| (start as i64 + i as i64 * step) as usize;
-        picks = picks.iter().flat_map(|base| (0..count).map(move |i| base + index(i) * stride)).collect();
-    }
-    call.gathered(0, shape, &picks)
+    call.gathered(0, slice.shape(), &picked_indices(call.arg(0)?.shape, &slice.picks()))
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let picks = Slice::parse(call)?.picks();
+    lw.select(call, &picks, lw.result(call)?)
 }

@@ -5,7 +5,7 @@ use hs_ir::TensorData;
 use super::Activation;
 use super::{Call, Inferred, OpDef, call::same_as_input};
 use crate::diagnostic::Diagnostic;
-use crate::lower::{Lowerer, hls4ml::Tabulated};
+use crate::lower::{Lowerer, composite::Integers, hls4ml::Tabulated};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
@@ -14,13 +14,17 @@ pub const OPS: &[OpDef] = &[
     OpDef::new("Softplus", infer, eval, lower),
     OpDef::new("Softsign", infer, eval, lower),
     OpDef::new("Tanh", infer, eval, lower),
-    OpDef::fold_only("Abs", infer, eval),
-    OpDef::fold_only("Ceil", infer, eval),
-    OpDef::fold_only("Exp", infer, eval),
-    OpDef::fold_only("Floor", infer, eval),
-    OpDef::fold_only("Neg", infer, eval),
-    OpDef::fold_only("Reciprocal", infer, eval),
-    OpDef::fold_only("Sqrt", infer, eval),
+    OpDef::new("Abs", infer, eval, lower),
+    OpDef::new("Ceil", infer, eval, lower),
+    OpDef::new("Erf", infer, eval, lower),
+    OpDef::new("Exp", infer, eval, lower),
+    OpDef::new("Floor", infer, eval, lower),
+    OpDef::new("Log", infer, eval, lower),
+    OpDef::new("Neg", infer, eval, lower),
+    OpDef::new("Reciprocal", infer, eval, lower),
+    OpDef::new("Round", infer, eval, lower),
+    OpDef::new("Sign", infer, eval, lower),
+    OpDef::new("Sqrt", infer, eval, lower),
 ];
 
 /// A function of one element.
@@ -30,18 +34,26 @@ pub enum Unary {
     Abs,
     /// The next integer above.
     Ceil,
+    /// The error function.
+    Erf,
     /// The exponential.
     Exp,
     /// The next integer below.
     Floor,
+    /// The natural logarithm.
+    Log,
     /// The negative.
     Neg,
     /// One over it.
     Reciprocal,
     /// It or 0, whichever is larger.
     Relu,
+    /// The nearest integer, ties to even.
+    Round,
     /// The logistic function.
     Sigmoid,
+    /// -1, 0 or 1.
+    Sign,
     /// `ln(1 + exp(x))`.
     Softplus,
     /// `x / (1 + |x|)`.
@@ -59,12 +71,16 @@ impl Unary {
         let unary = match call.node.op.as_str() {
             "Abs" => Self::Abs,
             "Ceil" => Self::Ceil,
+            "Erf" => Self::Erf,
             "Exp" => Self::Exp,
             "Floor" => Self::Floor,
+            "Log" => Self::Log,
             "Neg" => Self::Neg,
             "Reciprocal" => Self::Reciprocal,
             "Relu" => Self::Relu,
+            "Round" => Self::Round,
             "Sigmoid" => Self::Sigmoid,
+            "Sign" => Self::Sign,
             "Softplus" => Self::Softplus,
             "Softsign" => Self::Softsign,
             "Sqrt" => Self::Sqrt,
@@ -82,11 +98,16 @@ impl Unary {
         match self {
             Self::Abs => x.abs(),
             Self::Ceil => x.ceil(),
-            Self::Exp => x.exp(),
+            Self::Erf => libm::erf(x),
+            Self::Exp => libm::exp(x),
             Self::Floor => x.floor(),
+            Self::Log => libm::log(x),
             Self::Neg => -x,
             Self::Reciprocal => x.recip(),
             Self::Relu => x.max(0.0),
+            Self::Round => x.round_ties_even(),
+            Self::Sign if x == 0.0 => 0.0,
+            Self::Sign => x.signum(),
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::Softplus => softplus(x),
             Self::Softsign => x / (1.0 + x.abs()),
@@ -137,16 +158,25 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         Unary::Tanh if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Tanh, 1.0, out),
         Unary::Softplus if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softplus, 1.0, out),
         Unary::Softsign if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softsign, 1.0, out),
-        Unary::Softplus => lw.table(name, &input, ("softplus", &softplus), out),
+        Unary::Softplus => {
+            lw.table(name, &input, ("softplus", &softplus), out)?;
+            lw.bend_kept(call)
+        }
         Unary::Softsign => lw.table(name, &input, ("softsign", &|x| x / (1.0 + x.abs())), out),
         Unary::Sigmoid => lw.table(name, &input, ("sigmoid", &|x| 1.0 / (1.0 + libm::exp(-x))), out),
         Unary::Tanh => lw.table(name, &input, ("tanh", &libm::tanh), out),
-        Unary::Abs
-        | Unary::Ceil
-        | Unary::Exp
-        | Unary::Floor
-        | Unary::Neg
-        | Unary::Reciprocal
-        | Unary::Sqrt => Err(call.error("is computed from the model's inputs; a constant is expected")),
+        _ if lw.hls4ml() => lw.native_only(call),
+        Unary::Abs => lw.activate(name, &input, Activation::Leaky(-1.0), out),
+        Unary::Ceil => lw.integers(name, &input, Integers::Ceil, out),
+        Unary::Erf => lw.table(name, &input, ("erf", &libm::erf), out),
+        Unary::Exp => lw.table(name, &input, ("exp", &libm::exp), out),
+        Unary::Floor => lw.integers(name, &input, Integers::Floor, out),
+        Unary::Log => lw.steep(name, &input, ("ln", &libm::log), out),
+        // A pass has made it a scaling.
+        Unary::Neg => Err(call.error("is supported on floats only")),
+        Unary::Reciprocal => lw.quotient(name, None, &input, out),
+        Unary::Round => lw.integers(name, &input, Integers::Round, out),
+        Unary::Sign => lw.signs(name, &input, out),
+        Unary::Sqrt => lw.steep(name, &input, ("sqrt", &libm::sqrt), out),
     }
 }

@@ -148,11 +148,19 @@ pub(super) fn kernel_shape(call: &Call<'_>, rank: usize) -> Result<Option<Vec<us
     call.ints("kernel_shape")?.map(|k| sizes(call, "kernel_shape", k, rank, 1)).transpose()
 }
 
-fn positive(call: &Call<'_>, name: &str, rank: usize) -> Result<Vec<usize>, Diagnostic> {
+/// The attribute `name`, one positive number for each of `rank` axes; ones where it is left out.
+pub(super) fn positive(call: &Call<'_>, name: &str, rank: usize) -> Result<Vec<usize>, Diagnostic> {
     call.ints(name)?.map_or_else(|| Ok(vec![1; rank]), |v| sizes(call, name, v, rank, 1))
 }
 
-fn sizes(call: &Call<'_>, name: &str, v: &[i64], len: usize, least: usize) -> Result<Vec<usize>, Diagnostic> {
+/// `len` numbers of at least `least`, the value `v` of the attribute `name`.
+pub(super) fn sizes(
+    call: &Call<'_>,
+    name: &str,
+    v: &[i64],
+    len: usize,
+    least: usize,
+) -> Result<Vec<usize>, Diagnostic> {
     let out: Option<Vec<usize>> =
         v.iter().map(|x| usize::try_from(*x).ok().filter(|x| *x >= least)).collect();
     out.filter(|out| out.len() == len).ok_or_else(|| {

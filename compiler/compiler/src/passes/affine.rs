@@ -68,6 +68,9 @@ pub(super) fn recognise(graph: &Graph, index: usize) -> Option<Scaling> {
         let x = node.input(0)?;
         return Some(Scaling { x, axis: Some(1), scale: Some(norm.scale), bias: Some(norm.bias) });
     }
+    if node.is("Neg") && call.float_arg(0).is_ok() {
+        return Some(Scaling { x: node.input(0)?, axis: None, scale: Some(vec![-1.0]), bias: None });
+    }
     if !node.domain.is_empty() || !matches!(node.op.as_str(), "Add" | "Sub" | "Mul" | "Div") {
         return None;
     }

@@ -82,15 +82,6 @@ fn not_lowered(call: &Call<'_>) -> Diagnostic {
             "is supported only with a constant weight, a constant bias of one row, and without transA",
             "export the layer as a dense layer with fixed weights",
         ),
-        "MatMul" => (
-            "is supported only as a tensor times a constant matrix",
-            "a product of two computed tensors (attention) cannot be compiled yet: cut the model there with \
-             onnx.utils.extract_model",
-        ),
-        "Div" => (
-            "is supported only as a division of a tensor by a constant without zeros",
-            "multiply by a reciprocal that is a constant, or divide on the host",
-        ),
         "Cast" | "CastLike" => (
             "is supported only from one float type to another",
             "export the model with float inputs, and drop outputs that are labels or indices",
