@@ -131,7 +131,7 @@ fn steps(function: &Function<'_>, x: Interval, shift: u32) -> Result<Built, Diag
     let reals: Vec<f64> = (0..count).map(|i| (function.f)(middle(first + i))).collect();
     let data = quantised(function, &reals, &entry_type)?;
     let index = Index { mul: 1, shift: shift as i32, toward_zero: false, offset: offset(x, shift)? };
-    let error = probe(function, |c| reals[((c.clamp(x.lo, x.hi) >> shift) - first) as usize]);
+    let error = probe(function, x, |c| reals[((c.clamp(x.lo, x.hi) >> shift) - first) as usize]);
     let lut = Lut { index, entries: Codes::new(function.result, data), interpolate: false };
     Ok(noted(lut, error, function.result))
 }
@@ -152,7 +152,7 @@ fn lines(function: &Function<'_>, x: Interval, shift: u32) -> Result<Built, Diag
     let index = Index { mul: 1, shift: shift as i32, toward_zero: false, offset: offset(x, shift)? };
     let values: Vec<f64> = data.iter().map(|c| format.value(i128::from(*c))).collect();
     let cell = 2f64.powi(shift as i32);
-    let error = probe(function, |c| {
+    let error = probe(function, x, |c| {
         let c = c.clamp(x.lo, x.hi);
         let i = ((c >> shift) - first) as usize;
         let t = (c - ((c >> shift) << shift)) as f64 / cell;
@@ -173,17 +173,20 @@ fn quantised(function: &Function<'_>, reals: &[f64], ty: &Type) -> Result<Vec<i6
         .collect()
 }
 
-/// Largest difference between table and function over (at most [`PROBES`] of) the input's codes.
-fn probe(function: &Function<'_>, table: impl Fn(i128) -> f64) -> f64 {
-    let x = function.x;
+/// Largest difference between table and function over (at most [`PROBES`] of) the codes `x` that the table covers, and at
+/// the ends of the input's range.
+fn probe(function: &Function<'_>, x: Interval, table: impl Fn(i128) -> f64) -> f64 {
     let range = function.result;
     let (lo, hi) = (range.value(range.min()), range.value(range.max()));
     let step = ((x.hi - x.lo) / PROBES).max(1);
-    let mut worst = 0f64;
+    let error = |code: i128| {
+        let real = (function.f)(code as f64 * 2f64.powi(-x.frac)).clamp(lo, hi);
+        (table(code).clamp(lo, hi) - real).abs()
+    };
+    let mut worst = error(function.x.lo).max(error(function.x.hi));
     let mut code = x.lo;
     loop {
-        let real = (function.f)(code as f64 * 2f64.powi(-x.frac)).clamp(lo, hi);
-        worst = worst.max((table(code).clamp(lo, hi) - real).abs());
+        worst = worst.max(error(code));
         if code == x.hi {
             return worst;
         }
@@ -220,6 +223,14 @@ mod tests {
             "{:?}",
             b.note
         );
+    }
+
+    #[test]
+    fn tables_are_probed_where_the_function_moves() {
+        let result = Format::new(false, 28, 1).unwrap();
+        let x = Interval::new(0, 1 << 41, 24);
+        let built = build(&Function { name: "exp", f: &|d| libm::exp(-d), x, result }).unwrap();
+        assert!(built.note.entries > 1000, "{:?}", built.note);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod global_pool;
 pub mod hard_sigmoid;
 pub mod identity;
 pub mod leaky_relu;
+pub mod linear;
 pub mod matmul;
 pub mod pad;
 pub mod pool;
@@ -40,6 +41,7 @@ pub mod quant;
 pub mod range;
 pub mod reduce;
 pub mod reshape;
+pub mod scaler;
 pub mod select;
 pub mod shape;
 pub mod slice;
@@ -77,6 +79,9 @@ pub(crate) fn become_internal(node: &mut Node, op: &str) {
 
 /// Domains under which QONNX operators are found: brevitas's old one, QONNX's and FINN's.
 pub const QONNX_DOMAINS: &[&str] = &["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
+
+/// The domain of ONNX's operators of classical machine learning.
+pub const ML_DOMAIN: &str = "ai.onnx.ml";
 
 /// What shape inference knows of a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,6 +203,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     hard_sigmoid::OPS,
     identity::OPS,
     leaky_relu::OPS,
+    linear::OPS,
     matmul::OPS,
     pad::OPS,
     pool::OPS,
@@ -206,6 +212,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     range::OPS,
     reduce::OPS,
     reshape::OPS,
+    scaler::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
@@ -252,14 +259,9 @@ pub fn unsupported(node: &Node) -> Diagnostic {
             "this computes labels for the host: keep only the scores as output, with onnx.utils.extract_model(model, \
              out, inputs, [scores])"
         }
-        "QuantizeLinear"
-        | "DequantizeLinear"
-        | "QLinearConv"
-        | "QLinearMatMul"
-        | "QGemm"
-        | "DynamicQuantizeLinear"
-        | "MatMulInteger"
-        | "ConvInteger" => "export the float model, or one quantised in QONNX form (brevitas: export_qonnx)",
+        "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger" | "DynamicQuantizeMatMul" => {
+            "quantise with fixed scales: onnxruntime.quantization.quantize_static with calibration data"
+        }
         "If" | "Loop" | "Scan" => {
             "control flow cannot be compiled: export with fixed control flow (torch: dynamo=True)"
         }

@@ -9,6 +9,10 @@ use crate::lower::Lowerer;
 /// The operator.
 pub const OPS: &[OpDef] = &[OpDef::new("Quant", infer, eval, lower).in_domains(QONNX_DOMAINS)];
 
+/// Marks a `Quant` that means ONNX's `QuantizeLinear` and `DequantizeLinear`: the zero point is added after rounding, and
+/// several scales are a list along the attribute `axis`.
+pub const LINEAR_ATTR: &str = "linear";
+
 /// How a quantiser rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounding {
@@ -51,13 +55,16 @@ pub struct Quant {
     pub grid: Grid,
     /// How it rounds.
     pub rounding: Rounding,
+    /// Whether the zero point is added after rounding, which changes where ties go when it is odd.
+    pub linear: bool,
 }
 
 impl Quant {
     /// Checks the call.
     pub fn parse(call: &Call<'_>) -> Result<Self, Diagnostic> {
         let x = call.float_arg(0)?;
-        let (scale, axis) = scales(call, x, call.float_arg(1)?)?;
+        let linear = call.flag(LINEAR_ATTR, false)?;
+        let (scale, axis) = scales(call, x, call.float_arg(1)?, linear)?;
         let zero_point = call.constant_scalar(2)?.ok_or_else(|| call.error("lacks its zero point"))?;
         let width = call.constant_scalar(3)?.ok_or_else(|| call.error("lacks its bit width"))?;
         if zero_point.fract() != 0.0 || zero_point.abs() > (1i64 << 32) as f64 {
@@ -87,7 +94,7 @@ impl Quant {
             }
         };
         let narrow = call.flag("narrow", false)?;
-        Ok(Self { grid: Grid { scale, axis, zero_point, bits, signed, narrow }, rounding })
+        Ok(Self { grid: Grid { scale, axis, zero_point, bits, signed, narrow }, rounding, linear })
     }
 
     /// The smallest and largest `q`.
@@ -108,13 +115,24 @@ impl Quant {
 }
 
 /// The scales, positive and finite, and the axis that they run along.
-fn scales(call: &Call<'_>, x: Arg<'_>, scale: Arg<'_>) -> Result<(Vec<f64>, Option<usize>), Diagnostic> {
+fn scales(
+    call: &Call<'_>,
+    x: Arg<'_>,
+    scale: Arg<'_>,
+    linear: bool,
+) -> Result<(Vec<f64>, Option<usize>), Diagnostic> {
     let values = call.constant(scale)?.to_f64();
     if let Some(bad) = values.iter().find(|s| !s.is_finite() || **s <= 0.0) {
         return Err(call.error(format!("its scale holds {bad}; positive numbers are expected")));
     }
     if values.len() == 1 {
         return Ok((values, None));
+    }
+    if linear {
+        let axis = call.axis(call.int("axis")?.unwrap_or(1), x.shape.len())?;
+        if x.shape[axis] == values.len() {
+            return Ok((values, Some(axis)));
+        }
     }
     let (rank, long) =
         (x.shape.len(), scale.shape.iter().enumerate().filter(|(_, d)| **d != 1).collect::<Vec<_>>());
@@ -143,8 +161,9 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let zero = quant.grid.zero_point;
     let out = x.iter().enumerate().map(|(place, x)| {
         let scale = quant.scale_at(axis.map_or(0, |(step, len)| place / step % len));
-        let q = (f64::from(*x) / scale + zero).clamp(min as f64, max as f64);
-        ((quant.rounding.apply(q) - zero) * scale) as f32
+        let (before, after) = if quant.linear { (0.0, zero) } else { (zero, 0.0) };
+        let q = quant.rounding.apply(f64::from(*x) / scale + before) + after;
+        ((q.clamp(min as f64, max as f64) - zero) * scale) as f32
     });
     call.float_result(shape.to_vec(), out.collect())
 }
@@ -154,7 +173,13 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         Some(v) if !lw.hls4ml() => lw.quantiser_type(v, call.node)?,
         _ => hardware_type(call)?,
     };
-    lw.cast(&call.node.name, &lw.input_val(call, 0)?, ty, lw.result(call)?)
+    let input = lw.input_val(call, 0)?;
+    if lw.range(input.hw).fits(ty.format) && lw.node(input.hw).format() == ty.format {
+        // The model's input has the type already.
+        lw.bind(lw.result(call)?, input);
+        return Ok(());
+    }
+    lw.cast(&call.node.name, &input, ty, lw.result(call)?)
 }
 
 /// The type into which the quantiser `node` casts.
