@@ -135,7 +135,8 @@ impl Lowerer<'_> {
             // The bounds lie on too fine a grid.
             Err(_) => {
                 let op = Op::Affine { scale, bias, act: Act::None };
-                let line = self.narrowed(&format!("{name}/line"), op, vec![input.hw], shape.clone(), exact)?;
+                let line =
+                    self.narrowed(&format!("{name}/line"), op, vec![input.hw], shape.clone(), exact)?;
                 let act = self.act(&unit, self.node(line).format(), input, channels)?;
                 (Op::Requant(act), line)
             }

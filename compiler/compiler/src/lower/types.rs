@@ -129,7 +129,9 @@ impl<'a> Lowerer<'a> {
             let out = node.output(0)?;
             let ty = match (node.domain.as_str(), node.op.as_str()) {
                 (INTERNAL_DOMAIN, "Affine") => self.scaled_for(node, out)?,
-                ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose") => self.quantised_as(out)?,
+                ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose") => {
+                    self.quantised_as(out)?
+                }
                 _ if node.op == "Quant" && node.input(0) == Some(v) => self.quantiser_type(v, node).ok()?,
                 _ => return None,
             };

@@ -1,6 +1,6 @@
 //! The labels that exporters of classical machine learning compute beside the scores: for the host, so they are dropped.
 
-use hs_ir::{Attrs, Graph, Node, Uses, ValueId};
+use hs_ir::{Attrs, Graph, Uses, ValueId};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::ML_DOMAIN;
@@ -29,10 +29,17 @@ pub(super) fn drop(graph: &mut Graph, strings: &[ValueId]) -> Result<Vec<Diagnos
         }
         graph.outputs = rest;
     }
-    match string_reader(graph, strings) {
+    if warnings.is_empty() && strings.is_empty() {
+        return Ok(warnings);
+    }
+    let needed = needed(graph);
+    graph.retain_nodes(|index, _| needed[index]);
+    match graph.nodes.iter().find(|n| n.inputs.iter().flatten().any(|id| strings.contains(id))) {
         Some(node) => Err(Diagnostic::error("reads strings, which have no place in hardware")
             .at_node(node)
-            .help("keep only the scores as output, with onnx.utils.extract_model(model, out, inputs, [scores])")
+            .help(
+                "keep only the scores as output, with onnx.utils.extract_model(model, out, inputs, [scores])",
+            )
             .into()),
         None => Ok(warnings),
     }
@@ -52,22 +59,20 @@ fn is_label(graph: &Graph, uses: &Uses, mut id: ValueId) -> bool {
     false
 }
 
-/// A node that an output needs and that reads one of `strings`.
-fn string_reader<'a>(graph: &'a Graph, strings: &[ValueId]) -> Option<&'a Node> {
-    let mut needed = vec![false; graph.values.len()];
+/// Whether an output needs each node.
+fn needed(graph: &Graph) -> Vec<bool> {
+    let mut read = vec![false; graph.values.len()];
     for id in &graph.outputs {
-        needed[id.index()] = true;
+        read[id.index()] = true;
     }
-    let mut reader = None;
-    for node in graph.nodes.iter().rev() {
-        if node.outputs.iter().flatten().any(|id| needed[id.index()]) {
+    let mut needed = vec![false; graph.nodes.len()];
+    for (node, needed) in graph.nodes.iter().zip(&mut needed).rev() {
+        *needed = node.outputs.iter().flatten().any(|id| read[id.index()]);
+        if *needed {
             for id in node.inputs.iter().flatten() {
-                needed[id.index()] = true;
-                if strings.contains(id) {
-                    reader = Some(node);
-                }
+                read[id.index()] = true;
             }
         }
     }
-    reader
+    needed
 }

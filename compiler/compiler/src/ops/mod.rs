@@ -33,6 +33,7 @@ pub mod hard_sigmoid;
 pub mod identity;
 pub mod leaky_relu;
 pub mod linear;
+pub mod lut;
 pub mod matmul;
 pub mod pad;
 pub mod pool;
@@ -55,7 +56,7 @@ pub mod window;
 pub use call::{Arg, Call};
 pub(crate) use layout::{broadcast_indices, broadcast_shape, permuted_indices, strides, within};
 
-/// The domain of operators that only passes produce: `Affine` and `Dense`.
+/// The domain of operators that only passes produce: `Affine`, `Dense` and `Lut`.
 pub const INTERNAL_DOMAIN: &str = "hypersonic";
 
 /// The attribute of an operator of passes that holds the operator type which the model has in its place.
@@ -204,6 +205,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     identity::OPS,
     leaky_relu::OPS,
     linear::OPS,
+    lut::OPS,
     matmul::OPS,
     pad::OPS,
     pool::OPS,

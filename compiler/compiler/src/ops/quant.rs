@@ -2,7 +2,10 @@
 
 use hs_ir::Grid;
 
-use super::{Arg, Call, Inferred, OpDef, QONNX_DOMAINS, call::same_as_input, strides};
+use super::{
+    Arg, Call, Inferred, OpDef, QONNX_DOMAINS, broadcast_indices, broadcast_shape, call::same_as_input,
+    strides,
+};
 use crate::diagnostic::Diagnostic;
 use crate::lower::Lowerer;
 
@@ -79,20 +82,7 @@ impl Quant {
             let help = "quantise with at least 2 bits";
             return Err(call.error("one signed bit (bipolar) is not supported").help(help));
         }
-        let rounding = match call.str("rounding_mode", "ROUND")?.to_ascii_uppercase().as_str() {
-            "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
-            "HALF_UP" => Rounding::HalfUp,
-            "HALF_DOWN" => Rounding::HalfDown,
-            "CEIL" => Rounding::Ceil,
-            "FLOOR" => Rounding::Floor,
-            "UP" => Rounding::Up,
-            "DOWN" | "ROUND_TO_ZERO" => Rounding::Down,
-            other => {
-                return Err(
-                    call.error(format!("its attribute 'rounding_mode' is '{other}', which is not known"))
-                );
-            }
-        };
+        let rounding = rounding(call)?;
         let narrow = call.flag("narrow", false)?;
         Ok(Self { grid: Grid { scale, axis, zero_point, bits, signed, narrow }, rounding, linear })
     }
@@ -112,6 +102,22 @@ impl Quant {
     pub fn scale_at(&self, channel: usize) -> f64 {
         if self.grid.axis.is_some() { self.grid.scale[channel] } else { self.grid.scale[0] }
     }
+}
+
+/// How a call rounds.
+fn rounding(call: &Call<'_>) -> Result<Rounding, Diagnostic> {
+    Ok(match call.str("rounding_mode", "ROUND")?.to_ascii_uppercase().as_str() {
+        "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
+        "HALF_UP" => Rounding::HalfUp,
+        "HALF_DOWN" => Rounding::HalfDown,
+        "CEIL" => Rounding::Ceil,
+        "FLOOR" => Rounding::Floor,
+        "UP" => Rounding::Up,
+        "DOWN" | "ROUND_TO_ZERO" => Rounding::Down,
+        other => {
+            return Err(call.error(format!("its attribute 'rounding_mode' is '{other}', which is not known")));
+        }
+    })
 }
 
 /// The scales, positive and finite, and the axis that they run along.
@@ -148,12 +154,65 @@ fn scales(
     )))
 }
 
+/// Whether this quantises a constant with parameters of single elements, which leave no grid behind.
+pub(crate) fn by_element(call: &Call<'_>) -> bool {
+    let several = |index: usize| call.optional(index).and_then(|a| a.tensor).is_some_and(|t| t.len() > 1);
+    let one_axis =
+        call.optional(0).zip(call.optional(1)).is_some_and(|(x, s)| scales(call, x, s, false).is_ok());
+    call.optional(0).is_some_and(|x| x.tensor.is_some())
+        && (several(2) || several(3) || several(1) && !one_axis)
+}
+
+/// [`eval`] where each parameter broadcasts to the constant `x`.
+fn eval_by_element(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
+    let (x, shape) = (call.floats(0)?, call.arg(0)?.shape);
+    let mut parameters = Vec::with_capacity(3);
+    for index in 1..4 {
+        let arg = call.arg(index)?;
+        if broadcast_shape(arg.shape, shape).as_deref() != Some(shape) {
+            let message = format!("'{}' has the shape {:?} for an input {shape:?}", arg.name, arg.shape);
+            return Err(call.error(message));
+        }
+        let values = call.constant(arg)?.to_f64();
+        parameters
+            .push(broadcast_indices(arg.shape, shape).into_iter().map(|i| values[i]).collect::<Vec<_>>());
+    }
+    let (signed, narrow) = (call.flag("signed", true)?, call.flag("narrow", false)?);
+    let rounding = rounding(call)?;
+    let mut out = Vec::with_capacity(x.len());
+    for (i, x) in x.iter().enumerate() {
+        let (scale, zero, bits) = (parameters[0][i], parameters[1][i], parameters[2][i]);
+        if !(scale > 0.0
+            && scale.is_finite()
+            && zero.fract() == 0.0
+            && bits.fract() == 0.0
+            && (0.0..=32.0).contains(&bits))
+        {
+            let message = format!("element {i} has the scale {scale}, the zero point {zero} and {bits} bits");
+            let help = "positive scales, whole zero points and 0 to 32 bits are expected";
+            return Err(call.error(message).help(help));
+        }
+        let (half, least) = (2f64.powf(bits - 1.0), f64::from(u8::from(narrow)));
+        let (min, max) = if signed { (least - half, half - 1.0) } else { (0.0, 2.0 * half - 1.0 - least) };
+        let q = rounding.apply(f64::from(*x) / scale + zero).max(min).min(max);
+        // An element of no bits is pruned.
+        out.push(if bits == 0.0 { 0.0 } else { ((q - zero) * scale) as f32 });
+    }
+    call.float_result(shape.to_vec(), out)
+}
+
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
+    if by_element(call) {
+        return same_as_input(call);
+    }
     Quant::parse(call)?;
     same_as_input(call)
 }
 
 fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
+    if by_element(call) {
+        return eval_by_element(call);
+    }
     let quant = Quant::parse(call)?;
     let (x, shape) = (call.floats(0)?, call.arg(0)?.shape);
     let (min, max) = quant.range();

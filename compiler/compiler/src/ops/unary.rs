@@ -82,16 +82,16 @@ impl Unary {
         match self {
             Self::Abs => x.abs(),
             Self::Ceil => x.ceil(),
-            Self::Exp => x.exp(),
+            Self::Exp => libm::exp(x),
             Self::Floor => x.floor(),
             Self::Neg => -x,
             Self::Reciprocal => x.recip(),
             Self::Relu => x.max(0.0),
-            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
             Self::Softplus => softplus(x),
             Self::Softsign => x / (1.0 + x.abs()),
             Self::Sqrt => x.sqrt(),
-            Self::Tanh => x.tanh(),
+            Self::Tanh => libm::tanh(x),
         }
     }
 }

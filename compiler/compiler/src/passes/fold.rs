@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::bipolar_quant::BipolarQuant;
 use crate::ops::clip::Clip;
 use crate::ops::linear;
-use crate::ops::quant::Quant;
+use crate::ops::quant::{self, Quant};
 use crate::ops::reshape::Reshape;
 use crate::ops::transpose::Transpose;
 use crate::ops::{self, Call, Inferred, OpDef, Stage};
@@ -127,6 +127,9 @@ fn not_folded(call: &Call<'_>) -> Diagnostic {
 /// The grid of a folded constant: a quantiser makes one, and what only moves elements keeps it.
 fn grid(call: &Call<'_>) -> Result<Option<Grid>, Diagnostic> {
     let node = call.node;
+    if node.op == "Quant" && quant::by_element(call) {
+        return Ok(None);
+    }
     if node.op == "Quant" {
         return Quant::parse(call).map(|q| Some(q.grid));
     }
