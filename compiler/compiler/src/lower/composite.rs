@@ -177,12 +177,22 @@ impl Lowerer<'_> {
         let exact = op.exact_format(&[x]).transpose().ok().flatten().ok_or_else(|| too_wide("the gate"))?;
         let Op::Affine { scale, bias, .. } = op else { return Err(Diagnostic::error("no line")) };
         let unit = Activation::Clip { lo: Some(0.0), hi: Some(1.0) };
-        let act = self.act(&unit, exact, input, channels)?;
+        let act = self.act(&unit, exact, input, channels);
         // As many fraction bits as the input has bits, so that the product is as good as the input.
         let gate = Format::new(false, x.width() + 2, 1).map_err(|_| too_wide("the gate"))?;
         let ty = Type::new(gate, Rounding::Rnd, Overflow::Sat);
-        let op = Op::Affine { scale, bias, act };
-        let gate = self.push(&format!("{name}/gate"), op, vec![input.hw], shape.clone(), ty)?;
+        let (op, read) = match act {
+            Ok(act) => (Op::Affine { scale, bias, act }, input.hw),
+            // The bounds lie on too fine a grid.
+            Err(_) => {
+                let op = Op::Affine { scale, bias, act: Act::None };
+                let line =
+                    self.narrowed(&format!("{name}/line"), op, vec![input.hw], shape.clone(), exact)?;
+                let act = self.act(&unit, self.node(line).format(), input, channels)?;
+                (Op::Requant(act), line)
+            }
+        };
+        let gate = self.push(&format!("{name}/gate"), op, vec![read], shape.clone(), ty)?;
         self.gated(name, input, gate, v)
     }
 

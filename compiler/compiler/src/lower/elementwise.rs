@@ -1,20 +1,26 @@
 //! Elementwise ops: affine, two operands, tables, casts.
 
 use hs_fixed::{Format, Type};
-use hs_hw::{Act, Codes, Op, ValueId as HwId};
+use hs_hw::{Act, Codes, Index, Lut, Op, ValueId as HwId};
 use hs_ir::{Tensor, ValueId};
 
 use super::{
-    Cost, Lowerer, constants,
+    Cost, Lowerer, TableNote, constants,
     exact::Exact,
     layout::{Val, identity},
     table::{self, Function},
     types::{Part, plain},
 };
-use crate::{diagnostic::Diagnostic, ops::Activation};
+use crate::{
+    diagnostic::Diagnostic,
+    ops::{self, Activation},
+};
 
 /// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
 pub(super) const FUNCTION_FRAC: i32 = 14;
+
+/// Bits that hold each entry between two quantisers as it is.
+const ENTRY_WIDTH: u32 = 40;
 
 /// x × scale + bias with real constants, each of an ONNX shape that broadcasts to the input's.
 pub struct FloatAffine<'a> {
@@ -177,6 +183,33 @@ impl Lowerer<'_> {
         self.note(id, rounding, if interpolated { Cost::Logic } else { Cost::None }, Some(built.note));
         let val = input.with(id);
         self.bind(out, val);
+        Ok(())
+    }
+
+    /// Pushes a table with an entry for each code.
+    pub fn lut(
+        &mut self,
+        name: &str,
+        input: &Val,
+        lut: &ops::lut::Lut,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let from = self.node(input.hw);
+        let (format, shape) = (from.format(), from.shape.clone());
+        if format.frac() != lut.frac {
+            let message = format!("a table for {} fraction bits reads a {format}", lut.frac);
+            return Err(Diagnostic::error(message)
+                .help("drop the type that the configuration states for the quantiser in front"));
+        }
+        let entries = constants::codes("entry", &lut.entries, constants::Choice::Fit(ENTRY_WIDTH))?;
+        let result = entries.format;
+        let (count, lsb) = (entries.len(), result.value(1));
+        let index = Index { mul: 1, shift: 0, toward_zero: false, offset: -lut.first };
+        let op = Op::Table(Lut { index, entries, interpolate: false });
+        let id = self.push(name, op, vec![input.hw], shape, plain(result))?;
+        let note = TableNote { entries: count, interpolated: false, error: 0.0, lsb };
+        self.note(id, Cost::None, Cost::None, Some(note));
+        self.bind(v, input.with(id));
         Ok(())
     }
 

@@ -137,7 +137,12 @@ impl Lowerer<'_> {
         let val = like(HwId(0));
         let act = match &tail.activation {
             None => Act::None,
-            Some(a) => self.act(a, format, &val, shape.last().copied().unwrap_or(1))?,
+            Some(a) => match self.act(a, format, &val, shape.last().copied().unwrap_or(1)) {
+                Err(_) if format.width() > 64 => {
+                    return self.finish_narrowed(Exact { name, op, inputs, shape }, format, tail, val);
+                }
+                act => act?,
+            },
         };
         set_act(&mut op, act.clone());
         let probe = hs_hw::Node {
@@ -184,6 +189,35 @@ impl Lowerer<'_> {
         self.note(hw, rounding, saturation, None);
         self.bind(tail.output, val.with(hw));
         Ok(())
+    }
+
+    /// Pushes `exact`, whose grid is too fine for the constants of its activation, and the activation behind it.
+    fn finish_narrowed(
+        &mut self,
+        exact: Exact,
+        format: Format,
+        tail: Tail,
+        val: Val,
+    ) -> Result<(), Diagnostic> {
+        let Exact { name, op, inputs, shape } = exact;
+        let hw = self.narrowed(&format!("{name}/exact"), op, inputs, shape.clone(), format)?;
+        let exact = Exact { name, op: Op::Requant(Act::None), inputs: vec![hw], shape };
+        self.finish_with(exact, tail, |hw| val.with(hw))
+    }
+
+    /// Pushes `op`, whose exact format is `exact`, rounded to a width at which its bounds are constants.
+    pub(super) fn narrowed(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: Vec<HwId>,
+        shape: Vec<usize>,
+        exact: Format,
+    ) -> Result<HwId, Diagnostic> {
+        let width = exact.width().min(super::types::WIDEST_EXACT);
+        let format =
+            Format::new(exact.is_signed(), width, exact.int()).map_err(|_| too_wide("the exact result"))?;
+        self.push(name, op, inputs, shape, Type::new(format, Rounding::Rnd, Overflow::Sat))
     }
 
     /// The function `a` of an exact value of format `format` laid out as `val`, in rows of `channels`.

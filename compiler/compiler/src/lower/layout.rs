@@ -106,8 +106,7 @@ impl Lowerer<'_> {
                 self.fused.insert(reader);
                 (ty, node.output(0).unwrap_or(v))
             }
-            Some((_, node)) => (self.scaled_input_type(node).map_or_else(|| self.input_type(v), Ok)?, v),
-            None => (self.input_type(v)?, v),
+            _ => (self.input_type(v)?, v),
         };
         let perm = if self.feeds_windows(bound) { channels_last(shape.len()) } else { identity(shape.len()) };
         let op = Op::Input { index, tensor: name.clone(), onnx_shape: shape.clone(), perm: perm.clone() };
@@ -115,30 +114,6 @@ impl Lowerer<'_> {
         self.undecided.insert(hw);
         self.bind(bound, Val::plain(hw, shape, perm));
         Ok(())
-    }
-
-    /// Type of a model input that a scaling and then a quantiser read, when nobody states one: what the quantiser
-    /// saturates at and 8 bits beyond its step.
-    fn scaled_input_type(&self, scaling: &hs_ir::Node) -> Option<hs_fixed::Type> {
-        let o = self.options;
-        let said = o.precision.is_some() || o.ranges.is_some() || o.input.is_some() || !o.nodes.is_empty();
-        if said || self.hls4ml() || scaling.domain != crate::ops::INTERNAL_DOMAIN || scaling.op != "Affine" {
-            return None;
-        }
-        let constant = |slot: usize| scaling.input(slot).and_then(|c| self.graph.constant(c));
-        let (_, quantiser) = self.only_reader(scaling.output(0)?)?;
-        let grid =
-            crate::ops::quant::cast_type(self.graph, quantiser).ok().filter(|_| quantiser.op == "Quant")?;
-        let scale =
-            constant(1)?.to_f64().into_iter().fold((f64::MAX, 0f64), |(a, b), s| (a.min(s), b.max(s)));
-        let zero = constant(2).map_or(0.0, |z| z.single().unwrap_or(0.0));
-        let reach = |code: i128| (grid.format.value(code) - zero).abs();
-        let most = reach(grid.format.min()).max(reach(grid.format.max())) / scale.0;
-        let int = most.log2().floor() as i32 + 2;
-        let frac = scale.1.log2().ceil() as i32 + 8;
-        let width = u32::try_from(int + frac).ok().filter(|w| (2..=32).contains(w))?;
-        let format = hs_fixed::Format::new(true, width, int).ok()?;
-        Some(hs_fixed::Type::new(format, hs_fixed::Rounding::Rnd, hs_fixed::Overflow::Sat))
     }
 
     /// Whether a convolution or pool reads `v`, directly or through ops that keep the axes.
@@ -157,7 +132,7 @@ impl Lowerer<'_> {
                     | "Sigmoid" | "Tanh" | "Quant" | "Pad" | "Affine" | "BipolarQuant" | "Elu"
                     | "HardSigmoid" | "HardSwish" | "Abs" | "Celu" | "Erf" | "Exp" | "Gelu" | "Mish"
                     | "Swish" | "Max" | "Mean" | "Min" | "PRelu" | "Selu" | "Softplus" | "Softsign"
-                    | "Sum" | "ThresholdedRelu"
+                    | "Sum" | "ThresholdedRelu" | "Lut"
                         if seen.insert(*reader) =>
                     {
                         next.extend(node.outputs.iter().flatten());

@@ -230,6 +230,14 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_probed_where_the_function_moves() {
+        let result = Format::new(false, 28, 1).unwrap();
+        let x = Interval::new(0, 1 << 41, 24);
+        let built = build(&Function { name: "exp", f: &|d| libm::exp(-d), x, result }).unwrap();
+        assert!(built.note.entries > 1000, "{:?}", built.note);
+    }
+
+    #[test]
     fn degenerate_tables_are_refused() {
         let result = Format::new(false, 24, 1).unwrap();
         let x = Interval::new(1 << 10, 1 << 34, 10);

@@ -7,8 +7,12 @@ use hs_ir::ValueId;
 use super::{
     LayerOptions, Lowerer,
     constants::{self, Choice},
+    too_wide,
 };
-use crate::{diagnostic::Diagnostic, ops};
+use crate::{
+    diagnostic::Diagnostic,
+    ops::{self, Call, INTERNAL_DOMAIN, affine::Affine, clip::Clip},
+};
 
 /// Bits of everything when nothing is said.
 pub const DEFAULT_WIDTH: u32 = 16;
@@ -17,7 +21,10 @@ pub const DEFAULT_INT: i32 = 6;
 /// Bits of constants that a model with quantisers leaves in float: the wider operand of a DSP, less a sign.
 const UNQUANTISED_WIDTH: u32 = 26;
 /// Widest exact result that is kept when the model brings its own quantisers.
-const WIDEST_EXACT: u32 = 48;
+pub(super) const WIDEST_EXACT: u32 = 48;
+
+/// Bits of a model input that a quantiser with a scale of its own reads: as many as a float has.
+const SCALED_WIDTH: u32 = 32;
 
 /// Which of a node's constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +108,63 @@ impl<'a> Lowerer<'a> {
         if self.hls4ml() {
             return self.options.input.map_or_else(|| self.hls4ml_default(), Ok);
         }
+        if self.options.input.is_none()
+            && self.options.precision.is_none()
+            && let Some(ty) = self.quantised_as(v)
+        {
+            return Ok(ty);
+        }
         self.declared(v, true, self.options.input)
+    }
+
+    /// The type of a value that only quantisers of the model read, all of them alike: what they cast into, or where that is
+    /// no fixed-point type, [`SCALED_WIDTH`] bits over their range.
+    fn quantised_as(&self, v: ValueId) -> Option<Type> {
+        let mut found = None;
+        if self.is_output[v.index()] {
+            return None;
+        }
+        for index in &self.uses[v.index()] {
+            let node = &self.graph.nodes[*index];
+            let out = node.output(0)?;
+            let ty = match (node.domain.as_str(), node.op.as_str()) {
+                (INTERNAL_DOMAIN, "Affine") => self.scaled_for(node, out)?,
+                ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose") => {
+                    self.quantised_as(out)?
+                }
+                _ if node.op == "Quant" && node.input(0) == Some(v) => self.quantiser_type(v, node).ok()?,
+                _ => return None,
+            };
+            if *found.get_or_insert(ty) != ty {
+                return None;
+            }
+        }
+        found
+    }
+
+    /// The type of what the scaling `node` reads, when a quantiser to integers is all that reads its result `out`.
+    fn scaled_for(&self, node: &hs_ir::Node, out: ValueId) -> Option<Type> {
+        let affine = Affine::parse(&Call::of(self.graph, node)?).ok()?;
+        let (mut lo, mut hi) = (f64::NEG_INFINITY, f64::INFINITY);
+        let (_, mut reader) = self.only_reader(out)?;
+        if reader.is("Clip") {
+            let clip = Clip::parse(&Call::of(self.graph, reader)?).ok()?;
+            (lo, hi) = (clip.min.unwrap_or(lo), clip.max.unwrap_or(hi));
+            (_, reader) = self.only_reader(reader.output(0)?)?;
+        }
+        if reader.op != "Quant" {
+            return None;
+        }
+        let format = ops::quant::cast_type(self.graph, reader).ok()?.format;
+        let (lo, hi) = (lo.max(format.value(format.min())), hi.min(format.value(format.max())));
+        // One step more at each end, so that what saturates here saturates there.
+        let real = |q: f64, c: usize| (q - affine.bias_at(c)) / affine.scale_at(c);
+        let ends = (0..affine.channels.max(1)).flat_map(|c| [real(lo - 1.0, c), real(hi + 1.0, c)]);
+        let (min, max) = ends.fold((0f64, 0f64), |(a, b), x| (a.min(x), b.max(x)));
+        let signed = min < 0.0;
+        let int = integer_bits(max.max(-min)) + i32::from(signed);
+        let format = Format::new(signed, SCALED_WIDTH, int).ok()?;
+        Some(Type::new(format, Rounding::RndConv, Overflow::Sat))
     }
 
     /// The type of a quantiser of the model at `v`, or what the user puts in its place.
@@ -141,15 +204,29 @@ impl<'a> Lowerer<'a> {
             .or(self.options.model.result);
         let observed =
             self.options.ranges.as_ref().is_some_and(|r| r.contains_key(&self.graph.value(v).name));
-        if self.quantised && said.is_none() && self.options.precision.is_none() && !observed {
-            // The model's quantisers decide what is dropped; between them nothing is.
-            if let Ok(f) = exact.format()
-                && f.width() <= WIDEST_EXACT
-            {
+        let free = said.is_none() && self.options.precision.is_none();
+        if self.quantised && free && (!observed || self.feeds_quantiser(v)) {
+            // The model's quantisers decide what is dropped; between them nothing is, up to a width that hides it.
+            if let Ok(f) = exact.format() {
+                let width = f.width().min(WIDEST_EXACT);
+                let f = Format::new(f.is_signed(), width, f.int()).map_err(|_| too_wide("the result"))?;
                 return Ok(Type::new(f, Rounding::Rnd, Overflow::Sat));
             }
         }
         self.declared(v, exact.lo < 0, said)
+    }
+
+    /// Whether a quantiser of the model comes behind `v`.
+    fn feeds_quantiser(&self, v: ValueId) -> bool {
+        let mut behind = vec![false; self.graph.values.len()];
+        behind[v.index()] = true;
+        self.graph.nodes.iter().any(|node| {
+            let reads = node.inputs.iter().flatten().any(|x| behind[x.index()]);
+            for y in node.outputs.iter().flatten().filter(|_| reads) {
+                behind[y.index()] = true;
+            }
+            reads && node.op == "Quant"
+        })
     }
 
     /// The type that `said` or else `precision` states for `v`; integer bits from observed ranges where there are some.

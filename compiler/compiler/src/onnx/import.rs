@@ -8,11 +8,13 @@ use super::external::Folder;
 use super::proto::tensor_shape_proto::dimension::Value as Dim;
 use super::proto::type_proto;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use super::{attribute, canonical, sort, tensor};
+use super::{attribute, canonical, labels, quantised, sort, tensor};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// The oldest opset that is read.
 const OLDEST_OPSET: i64 = 7;
+/// ONNX's number for strings.
+const STRING: i32 = 8;
 /// The newest opset whose operators are known.
 const NEWEST_OPSET: i64 = 25;
 
@@ -32,10 +34,12 @@ pub(super) fn import(
     importer.inputs(&proto.input);
     importer.nodes(proto.node, folder);
     importer.outputs(&proto.output);
-    let Importer { mut graph, errors, warnings, .. } = importer;
+    let Importer { mut graph, errors, mut warnings, strings, .. } = importer;
     errors.into_result()?;
     sort::sort(&mut graph)?;
+    warnings.extend(labels::drop(&mut graph, &strings)?);
     let mut names = Names::of_values(&graph);
+    quantised::rewrite(&mut graph, &mut names);
     let mut nodes = std::mem::take(&mut graph.nodes);
     for node in &mut nodes {
         canonical::canonicalise(node, opset, &mut graph, &mut names);
@@ -51,6 +55,8 @@ struct Importer {
     ids: HashMap<String, ValueId>,
     errors: Diagnostics,
     warnings: Vec<Diagnostic>,
+    /// Initialisers that hold strings.
+    strings: Vec<ValueId>,
 }
 
 impl Importer {
@@ -92,6 +98,11 @@ impl Importer {
             self.errors.push(error.help("store it dense"));
         }
         for init in &proto.initializer {
+            if init.data_type == STRING && !self.ids.contains_key(&init.name) {
+                let id = self.define(Value::named(init.name.clone()));
+                self.strings.push(id);
+                continue;
+            }
             match self.initialiser(init, folder) {
                 Ok(value) => {
                     self.define(value);

@@ -6,6 +6,8 @@ pub(crate) mod canonical;
 mod external;
 mod generated;
 mod import;
+mod labels;
+mod quantised;
 mod sort;
 mod tensor;
 

@@ -32,6 +32,10 @@ impl Cast {
 }
 
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
+    if call.node.op == "CastLike" && call.arg(0)?.tensor.is_some() {
+        // Of the second operand only the type counts.
+        return Ok(eval(call)?.into_iter().map(Inferred::known).collect());
+    }
     Ok(vec![Inferred::new(Cast::parse(call)?.to, call.arg(0)?.shape.to_vec())])
 }
 

@@ -34,6 +34,8 @@ pub mod global_pool;
 pub mod hard_sigmoid;
 pub mod identity;
 pub mod leaky_relu;
+pub mod linear;
+pub mod lut;
 pub mod matmul;
 pub mod pad;
 pub mod pool;
@@ -44,6 +46,7 @@ pub mod range;
 pub mod reduce;
 pub mod reshape;
 pub mod resize;
+pub mod scaler;
 pub mod select;
 pub mod self_gated;
 pub mod shape;
@@ -62,7 +65,7 @@ pub(crate) use layout::{
     broadcast_indices, broadcast_shape, permuted_indices, picked_indices, strides, within,
 };
 
-/// The domain of operators that only passes produce: `Affine` and `Dense`.
+/// The domain of operators that only passes produce: `Affine`, `Dense` and `Lut`.
 pub const INTERNAL_DOMAIN: &str = "hypersonic";
 
 /// The attribute of an operator of passes that holds the operator type which the model has in its place.
@@ -86,6 +89,9 @@ pub(crate) fn become_internal(node: &mut Node, op: &str) {
 
 /// Domains under which QONNX operators are found: brevitas's old one, QONNX's and FINN's.
 pub const QONNX_DOMAINS: &[&str] = &["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
+
+/// The domain of ONNX's operators of classical machine learning.
+pub const ML_DOMAIN: &str = "ai.onnx.ml";
 
 /// What shape inference knows of a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,6 +215,8 @@ pub static REGISTRY: &[&[OpDef]] = &[
     hard_sigmoid::OPS,
     identity::OPS,
     leaky_relu::OPS,
+    linear::OPS,
+    lut::OPS,
     matmul::OPS,
     pad::OPS,
     pool::OPS,
@@ -219,6 +227,7 @@ pub static REGISTRY: &[&[OpDef]] = &[
     reduce::OPS,
     reshape::OPS,
     resize::OPS,
+    scaler::OPS,
     select::OPS,
     self_gated::OPS,
     shape::OPS,
@@ -268,14 +277,9 @@ pub fn unsupported(node: &Node) -> Diagnostic {
             "this computes labels for the host: keep only the scores as output, with onnx.utils.extract_model(model, \
              out, inputs, [scores])"
         }
-        "QuantizeLinear"
-        | "DequantizeLinear"
-        | "QLinearConv"
-        | "QLinearMatMul"
-        | "QGemm"
-        | "DynamicQuantizeLinear"
-        | "MatMulInteger"
-        | "ConvInteger" => "export the float model, or one quantised in QONNX form (brevitas: export_qonnx)",
+        "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger" | "DynamicQuantizeMatMul" => {
+            "quantise with fixed scales: onnxruntime.quantization.quantize_static with calibration data"
+        }
         "If" | "Loop" | "Scan" => {
             "control flow cannot be compiled: export with fixed control flow (torch: dynamo=True)"
         }

@@ -108,11 +108,11 @@ impl Unary {
             Self::Round => x.round_ties_even(),
             Self::Sign if x == 0.0 => 0.0,
             Self::Sign => x.signum(),
-            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
             Self::Softplus => softplus(x),
             Self::Softsign => x / (1.0 + x.abs()),
             Self::Sqrt => x.sqrt(),
-            Self::Tanh => x.tanh(),
+            Self::Tanh => libm::tanh(x),
         }
     }
 }

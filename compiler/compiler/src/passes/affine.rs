@@ -6,7 +6,8 @@ use super::{Constants, PassOptions, absorb, drop_marked};
 use crate::diagnostic::Diagnostics;
 use crate::ops::affine::Affine;
 use crate::ops::batch_norm::BatchNorm;
-use crate::ops::{Call, INTERNAL_DOMAIN, become_internal, find};
+use crate::ops::scaler::Scaler;
+use crate::ops::{Call, INTERNAL_DOMAIN, ML_DOMAIN, become_internal, find};
 
 /// `x * scale + bias`: each `None` (1 or 0), a single element, or one for each index along the axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,12 @@ pub(super) fn recognise(graph: &Graph, index: usize) -> Option<Scaling> {
     }
     if node.is("Neg") && call.float_arg(0).is_ok() {
         return Some(Scaling { x: node.input(0)?, axis: None, scale: Some(vec![-1.0]), bias: None });
+    }
+    if node.domain == ML_DOMAIN && node.op == "Scaler" {
+        let scaler = Scaler::parse(&call).ok()?;
+        let axis = graph.shape(node.input(0)?)?.len().checked_sub(1)?;
+        let bias = zip(&Some(scaler.offset), &Some(scaler.scale.clone()), 0.0, |o, s| -o * s);
+        return Some(Scaling { x: node.input(0)?, axis: Some(axis), scale: Some(scaler.scale), bias });
     }
     if !node.domain.is_empty() || !matches!(node.op.as_str(), "Add" | "Sub" | "Mul" | "Div") {
         return None;

@@ -82,6 +82,14 @@ fn not_lowered(call: &Call<'_>) -> Diagnostic {
             "is supported only with a constant weight, a constant bias of one row, and without transA",
             "export the layer as a dense layer with fixed weights",
         ),
+        "QuantizeLinear" => (
+            "is supported only where a DequantizeLinear with the same constant scale and zero point follows",
+            "let the model give floats: end it with DequantizeLinear (onnxruntime.quantization.quantize_static does)",
+        ),
+        "DequantizeLinear" => (
+            "is supported only on constants, and behind a QuantizeLinear with the same scale and zero point",
+            "let the model take floats: begin it with QuantizeLinear (onnxruntime.quantization.quantize_static does)",
+        ),
         "Cast" | "CastLike" => (
             "is supported only from one float type to another",
             "export the model with float inputs, and drop outputs that are labels or indices",

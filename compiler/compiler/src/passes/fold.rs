@@ -7,7 +7,9 @@ use hs_ir::{Graph, Grid, Node, Tensor, element_count};
 use super::PassOptions;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::bipolar_quant::BipolarQuant;
-use crate::ops::quant::Quant;
+use crate::ops::clip::Clip;
+use crate::ops::linear;
+use crate::ops::quant::{self, Quant};
 use crate::ops::reshape::Reshape;
 use crate::ops::transpose::Transpose;
 use crate::ops::{self, Call, Inferred, OpDef, Stage};
@@ -125,11 +127,17 @@ fn not_folded(call: &Call<'_>) -> Diagnostic {
 /// The grid of a folded constant: a quantiser makes one, and what only moves elements keeps it.
 fn grid(call: &Call<'_>) -> Result<Option<Grid>, Diagnostic> {
     let node = call.node;
+    if node.op == "Quant" && quant::by_element(call) {
+        return Ok(None);
+    }
     if node.op == "Quant" {
         return Quant::parse(call).map(|q| Some(q.grid));
     }
     if node.op == "BipolarQuant" {
         return BipolarQuant::parse(call).map(|q| Some(q.grid()));
+    }
+    if matches!(node.op.as_str(), "QuantizeLinear" | "DequantizeLinear") {
+        return linear::grid(call);
     }
     let Some(grid) = call.optional(0).and_then(|a| a.grid) else { return Ok(None) };
     let moved = |axis: Option<usize>| Some(Grid { axis, ..grid.clone() });
@@ -138,6 +146,10 @@ fn grid(call: &Call<'_>) -> Result<Option<Grid>, Diagnostic> {
         ("Transpose", Some(axis)) => {
             let perm = Transpose::parse(call)?.perm;
             perm.iter().position(|p| *p == axis).and_then(|axis| moved(Some(axis)))
+        }
+        ("Clip", _) if !call.arg(0)?.dtype.is_float() => {
+            let clip = Clip::parse(call)?;
+            Some(linear::clipped(grid, clip.min, clip.max))
         }
         ("Transpose" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze", None) => moved(None),
         ("Unsqueeze", Some(axis)) => {

@@ -8,8 +8,9 @@ use crate::ops::affine::Affine;
 use crate::ops::cast::Cast;
 use crate::ops::clip::Clip;
 use crate::ops::pad::Pad;
+use crate::ops::quant::Quant;
 use crate::ops::transpose::Transpose;
-use crate::ops::{Call, INTERNAL_DOMAIN};
+use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS};
 
 pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let uses = Uses::of(graph);
@@ -20,7 +21,7 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
     let mut map = Substitution::new();
     let mut dead = vec![false; graph.nodes.len()];
     for (index, dead) in dead.iter_mut().enumerate() {
-        if !does_nothing(graph, index) {
+        if !does_nothing(graph, index) && !quantised_already(graph, &producer, index) {
             continue;
         }
         let (Some(x), Some(y)) = (graph.nodes[index].input(0), graph.nodes[index].output(0)) else {
@@ -58,6 +59,33 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
     drop_marked(graph, &dead);
     graph.substitute(&map);
     Ok(())
+}
+
+/// Whether the node is a quantiser of what already came through the same one, and was only moved or compared since.
+fn quantised_already(graph: &Graph, producer: &[Option<usize>], index: usize) -> bool {
+    let quant = |index: usize| {
+        let node = &graph.nodes[index];
+        let known = node.op == "Quant" && QONNX_DOMAINS.contains(&node.domain.as_str());
+        known.then(|| Call::of(graph, node)).flatten().and_then(|c| Quant::parse(&c).ok())
+    };
+    let Some(own) = quant(index).filter(|q| q.grid.axis.is_none()) else { return false };
+    let mut at = index;
+    while let Some(before) = graph.nodes[at].input(0).and_then(|x| producer[x.index()]) {
+        let node = &graph.nodes[before];
+        if let Some(first) = quant(before) {
+            return first == own;
+        }
+        let moves = node.domain.is_empty()
+            && matches!(
+                node.op.as_str(),
+                "Flatten" | "Identity" | "MaxPool" | "Reshape" | "Squeeze" | "Transpose" | "Unsqueeze"
+            );
+        if !moves {
+            return false;
+        }
+        at = before;
+    }
+    false
 }
 
 fn does_nothing(graph: &Graph, index: usize) -> bool {

@@ -19,6 +19,7 @@ mod hls4ml;
 mod identity;
 mod padding;
 mod rescale;
+mod tables;
 
 /// A rewrite of the whole graph that keeps what it computes.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +68,8 @@ pub const PIPELINE: &[Pass] = &[
     // Needs Dense; makes Affine.
     Pass { name: "rescale", run: rescale::run },
     Pass { name: "affine", run: affine::run },
+    // Needs quantisers to integers and Affine.
+    Pass { name: "tables", run: tables::run },
     // Needs Affine and Dense.
     Pass { name: "fuse", run: fuse::run },
     Pass { name: "padding", run: padding::run },

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hs_ir::{Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Uses, Value, ValueId};
+use hs_ir::{Attr, Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Uses, Value, ValueId};
 
 use super::{Constants, PassOptions, affine};
 use crate::diagnostic::Diagnostics;
 use crate::lower::constants::grid_format;
+use crate::ops::linear::exact_range;
 use crate::ops::quant::Quant;
 use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS, model_op};
 
@@ -66,7 +67,7 @@ fn is_layer(node: &Node) -> bool {
 impl State {
     fn step(&mut self, graph: &mut Graph, node: Node) {
         if let Some(quant) = quantiser(graph, &node) {
-            self.split(graph, node, &quant.grid);
+            self.split(graph, node, &quant);
         } else if is_layer(&node) {
             self.integer_weights(graph, node);
         } else {
@@ -110,25 +111,57 @@ impl State {
         graph.nodes.push(node);
     }
 
-    /// x/s + z, the quantiser to integers, (q - z)·s.
-    fn split(&mut self, graph: &mut Graph, mut node: Node, grid: &Grid) {
+    /// x/s + z, the quantiser to integers, (q - z)·s. Where z is added after rounding, the integers are q - z.
+    fn split(&mut self, graph: &mut Graph, mut node: Node, quant: &Quant) {
+        let grid = &quant.grid;
         let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { return graph.nodes.push(node) };
-        let (scaled, integer) = (self.value(graph, y, "scaled"), self.value(graph, y, "integer"));
-        let zero = grid.zero_point;
+        let (mut scaled, integer) = (self.value(graph, y, "scaled"), self.value(graph, y, "integer"));
+        let zero = if quant.linear { 0.0 } else { grid.zero_point };
         let shift = |b: f64| (zero != 0.0).then(|| vec![b]);
         let down = grid.scale.iter().map(|s| 1.0 / s).collect();
         let name = self.names.fresh(&format!("{}/scale", node.name));
         self.scaling(graph, (name, "Quant"), (x, scaled), (grid.axis, down, shift(zero)));
+        let mut bits = grid.bits;
+        if quant.linear && grid.zero_point != 0.0 {
+            let (lo, hi) = quant.range();
+            let (lo, hi) = (lo - grid.zero_point as i64, hi - grid.zero_point as i64);
+            bits = 1 + (0..62).find(|b| lo >= -(1 << b) && hi < (1 << b)).unwrap_or(62);
+            if exact_range(lo, hi).is_none_or(|range| range != (bits, true, false)) {
+                scaled = self.clip(graph, &node, scaled, (lo, hi));
+            }
+            node.attrs.set("signed", Attr::Int(1));
+        }
         let behind = self.names.fresh(&format!("{}/rescale", node.name));
-        for (slot, v) in [(1, 1.0), (2, 0.0)] {
+        for (slot, v) in [(1, 1.0), (2, 0.0), (3, f64::from(bits))] {
             let name = format!("{}_integer{slot}", node.name);
-            node.inputs[slot] = Some(self.constants.add(graph, &name, Tensor::scalar_f32(v), None));
+            node.inputs[slot] = Some(self.constants.add(graph, &name, Tensor::scalar_f32(v as f32), None));
         }
         (node.inputs[0], node.outputs) = (Some(scaled), vec![Some(integer)]);
         graph.nodes.push(node);
         let up = grid.scale.clone();
         let back = (zero != 0.0).then(|| grid.scale.iter().map(|s| -zero * s).collect());
         self.scaling(graph, (behind, "Quant"), (integer, y), (grid.axis, up, back));
+    }
+
+    /// Appends bounds on what the quantiser `node` reads; their result.
+    fn clip(&mut self, graph: &mut Graph, node: &Node, x: ValueId, (lo, hi): (i64, i64)) -> ValueId {
+        let y = self.value(graph, x, "clipped");
+        let mut inputs = vec![Some(x)];
+        for (what, bound) in [("lo", lo), ("hi", hi)] {
+            let name = format!("{}_{what}", node.name);
+            inputs.push(Some(self.constants.add(graph, &name, Tensor::scalar_f32(bound as f32), None)));
+        }
+        let name = self.names.fresh(&format!("{}/clip", node.name));
+        graph.nodes.push(Node {
+            sources: vec![name.clone()],
+            name,
+            domain: String::new(),
+            op: "Clip".to_owned(),
+            attrs: Attrs::new(),
+            inputs,
+            outputs: vec![Some(y)],
+        });
+        y
     }
 
     /// A layer whose weights lie on a grid of one scale, or one an output channel, as integers and a scaling behind.

@@ -30,12 +30,6 @@ fn agrees(name: &str, tolerance: f64) -> Graph {
     normal.into_graph()
 }
 
-fn refused(name: &str) -> Vec<(String, String)> {
-    let errors = normalise(import(&format!("exports/{name}.onnx"))).unwrap_err();
-    assert!(errors.0.iter().all(|e| e.help.is_some()), "{errors}");
-    errors.0.into_iter().map(|e| (e.node.unwrap(), e.op.unwrap())).collect()
-}
-
 #[test]
 fn torch_legacy_mlp() {
     let graph = agrees("torch_legacy-digits_mlp", 1e-4);
@@ -107,12 +101,27 @@ fn brevitas_qonnx_cnn() {
 }
 
 #[test]
-fn unsupported_operators_are_all_named() {
-    let expect = |names: &[(&str, &str)]| -> Vec<(String, String)> {
-        names.iter().map(|(n, o)| ((*n).to_owned(), (*o).to_owned())).collect()
-    };
-    assert_eq!(
-        refused("skl2onnx-digits_mlp"),
-        expect(&[("ArgMax", "ArgMax"), ("ArrayFeatureExtractor", "ai.onnx.ml::ArrayFeatureExtractor"),])
-    );
+fn brevitas_qcdq_mlp() {
+    let graph = agrees("brevitas_qcdq-digits_mlp_w8a8_pow2", 1e-6);
+    assert_eq!(ops(&graph), ["Quant", "Dense", "Relu", "Quant", "Dense", "Relu", "Quant", "Dense"]);
+}
+
+#[test]
+fn onnxruntime_qdq_cnn() {
+    let graph = agrees("ort_quant-digits_cnn_qdq_u8s8", 1e-6);
+    let quantisers = ops(&graph).iter().filter(|op| ["Quant", "Lut"].contains(*op)).count();
+    assert_eq!(quantisers, 7, "of input, two convolutions, LeakyRelu, two dense layers and Tanh: {graph}");
+}
+
+#[test]
+fn onnxruntime_qoperator_mlp() {
+    agrees("ort_quant-digits_mlp_qoperator", 1e-6);
+}
+
+#[test]
+fn scikit_learn_without_labels() {
+    let graph = agrees("skl2onnx-digits_mlp", 1e-5);
+    assert_eq!(graph.outputs.len(), 1);
+    let graph = agrees("skl2onnx-breast_cancer_scaled_mlp", 1e-5);
+    assert_eq!(graph.value(graph.outputs[0]).name, "probabilities");
 }

@@ -57,6 +57,18 @@ pub(crate) fn ranges(graph: &NormalGraph, inputs: &[Tensor]) -> ObservedRanges {
     values.filter_map(range).collect()
 }
 
+/// Smallest and largest value of every tensor in all of `rows`.
+pub(crate) fn ranges_of(graph: &NormalGraph, rows: &[[Tensor; 1]]) -> ObservedRanges {
+    let mut all = ObservedRanges::new();
+    for row in rows {
+        for (name, (lo, hi)) in ranges(graph, row) {
+            let seen = all.entry(name).or_insert((lo, hi));
+            *seen = (seen.0.min(lo), seen.1.max(hi));
+        }
+    }
+    all
+}
+
 /// Lowers with `width` bits everywhere, integer bits fitted to one run.
 pub(crate) fn calibrated(graph: &NormalGraph, inputs: &[Tensor], width: u32) -> Result<Lowered, String> {
     let precision = Some(format!("fixed<{width},8>").parse().unwrap());

@@ -1,10 +1,12 @@
 //! ONNX in, normal graph out: real exporters' files, single operators, passes and bad input.
 
 mod bad_input;
+mod export_bits;
 mod exports;
 mod hls4ml;
 mod layouts;
 mod lowering;
+mod onnxruntime;
 mod operators;
 mod passes;
 mod quantisers;

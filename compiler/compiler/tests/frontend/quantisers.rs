@@ -129,3 +129,18 @@ fn functions_behind_quantised_layers_keep_fraction_bits() {
     m.output("s", &[-1, 3]).output("p", &[-1, 3]).output("e", &[-1, 3]);
     assert!(worst(&m, 20, &[1, 3]) < 2e-4);
 }
+
+#[test]
+fn constants_quantised_by_element() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 2]).floats("w", &[2, 2], &[0.53, -0.26, 0.77, 0.5]);
+    m.floats("s", &[2, 2], &[0.25, 0.125, 0.5, 0.0625]).floats("z", &[], &[0.0]);
+    m.floats("b", &[2, 2], &[4.0, 3.0, 0.0, 2.0]);
+    m.node("Quant", &["w", "s", "z", "b"], &["wq"]).domain(QONNX).int("signed", 1);
+    m.node("MatMul", &["x", "wq"], &["y"]);
+    m.output("y", &[-1, 2]);
+    let graph = normal(&m);
+    let weights = graph.graph().constant(graph.graph().nodes[0].input(1).unwrap()).unwrap().to_f64();
+    // Rows are outputs; 0.77 has no bits, and 0.5 is held to one step of 0.0625.
+    assert_eq!(weights, [0.5, 0.0, -0.25, 0.0625]);
+}
