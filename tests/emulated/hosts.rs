@@ -82,7 +82,7 @@ fn bindings(rig: Option<Rig>) {
     else {
         return;
     };
-    for (card, rows) in [("0", 1), ("1", 17), ("0", 4097)] {
+    for (card, rows) in [("0", 1), ("1", 17), ("0", 4097), ("1", 16_384), ("0", 16_385)] {
         let x = values(&model, rows);
         fs::write(rig.at("x"), all(&x)).unwrap();
         let expected = all(&model.emulator.run(&x).unwrap());
@@ -118,7 +118,7 @@ fn xrt_c_interface_runs() {
     make.arg("-C").arg(&host).args(["all", "example_c", "CXXFLAGS=-O0"]);
     make.arg(format!("XRT_CXXFLAGS=-isystem {}", headers.display()));
     succeed(make.arg(format!("HYPERSONIC_LIB={}", library.display())));
-    for rows in [1, 17, 4097] {
+    for rows in [1, 17, 4097, 16_385] {
         let x = values(&model, rows);
         fs::write(rig.at("x"), all(&x)).unwrap();
         let expected = all(&model.emulator.run(&x).unwrap());
