@@ -32,7 +32,7 @@ its times are not.
 The exit code is the program's; 124 when it was killed after --timeout, 128 and the signal's number when a signal ended it.
 With --json the program's standard output goes to standard error.
 
-Faults are lines `CARD FAULT` of the file, CARD a number or *, FAULT one of hang, wrong, crash, trailer, slow=20ms and
+Faults are lines `CARD FAULT` of the file, CARD a number or *, FAULT one of hang, skip, wrong, crash, trailer, slow=20ms and
 fail-load. The file is read again at each start of a kernel.
 
 Examples:

@@ -17,6 +17,8 @@ pub(super) struct Faults {
 pub(super) struct Now {
     /// A compute unit that is started does not end.
     pub(super) hang: bool,
+    /// A compute unit that is started ends at once, and computes nothing.
+    pub(super) skip: bool,
     /// A bit of a result is wrong.
     pub(super) wrong: bool,
     /// The card's process dies by a signal.
@@ -62,6 +64,7 @@ impl Now {
             let mut of_this = Self::default();
             match fault.split_once('=') {
                 None if fault == "hang" => of_this.hang = true,
+                None if fault == "skip" => of_this.skip = true,
                 None if fault == "wrong" => of_this.wrong = true,
                 None if fault == "crash" => of_this.crash = true,
                 None if fault == "trailer" => of_this.trailer = true,
@@ -71,7 +74,7 @@ impl Now {
                     of_this.slow =
                         milliseconds.map(Duration::from_millis).ok_or_else(|| wrong("slow=20ms"))?;
                 }
-                _ => return Err(wrong("hang, wrong, crash, trailer, fail-load or slow=20ms")),
+                _ => return Err(wrong("hang, skip, wrong, crash, trailer, fail-load or slow=20ms")),
             }
             if named.is_none_or(|named| named == device) {
                 now = now.and(&of_this);
@@ -83,6 +86,7 @@ impl Now {
     fn and(&self, other: &Self) -> Self {
         Self {
             hang: self.hang || other.hang,
+            skip: self.skip || other.skip,
             wrong: self.wrong || other.wrong,
             crash: self.crash || other.crash,
             trailer: self.trailer || other.trailer,

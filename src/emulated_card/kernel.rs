@@ -179,6 +179,9 @@ impl Kernel for Card {
             }
         }
         thread::sleep(now.slow);
+        if now.skip {
+            return;
+        }
         if let Err(why) = self.compute(registers, memory, &now) {
             let unit = self.units.get(&unit).map_or("of no name", String::as_str);
             say(self.faults.device, &format!("compute unit {unit}: {why}; nothing is computed"));

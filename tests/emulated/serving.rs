@@ -219,6 +219,36 @@ fn xrt_cards_that_die_and_hang_under_load_cost_no_request_and_no_bit() {
 }
 
 #[test]
+fn xrt_cards_that_skip_a_run_do_not_answer_with_the_rows_before() {
+    let Some(server) = Server::new() else { return };
+    let model = fixture("digits_mlp", "x.npy");
+    let mut emulate = hypersonic();
+    emulate.arg("emulate").arg(server.at("models").join(MODEL).join("1")).arg("--input").arg(&model);
+    succeed(emulate.arg("--output").arg(server.at("y.npy")));
+    let (x, y) = (npy::load(model).unwrap(), npy::load(server.at("y.npy")).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url: Url = format!("http://{}", server.http).parse().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&url, &Options::default()).await.unwrap();
+        let metadata = client.metadata(MODEL, None).await.unwrap();
+        let input = metadata.inputs[0].name.clone();
+        // One request after another, of as many rows each: all of them come into the same slots.
+        for (number, start) in (0..60).step_by(5).enumerate() {
+            if number == 6 {
+                server.fault("* skip\n");
+            }
+            let rows = start..start + 5;
+            let sent = Buffer::from(x.slice_rows(rows.clone()));
+            let found = client.infer(MODEL, None, &[(&input, sent)], &[]).await.unwrap();
+            assert_eq!(found[0].1, Buffer::from(y.slice_rows(rows.clone())), "rows {rows:?}");
+        }
+    });
+    let cards =
+        server.wait_for("faults are seen", |cards| cards.iter().any(|c| c["faults"].as_u64().unwrap() > 0));
+    assert!(cards.iter().all(|c| c["rows"].as_u64().unwrap() <= 30), "{cards:#?}");
+}
+
+#[test]
 fn xrt_cards_are_on_the_page() {
     let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
     let mut chromium = Command::new("chromium");

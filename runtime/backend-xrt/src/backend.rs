@@ -89,7 +89,12 @@ impl XrtBackend {
                 used.get(index).filter(|u| u.card.upgrade().is_some_and(|c| **c.plan() != plan(*index)));
             other.map(|other| format!("card {index} is in use by model '{}'", other.model))
         };
+        let probed = self.probed()?;
         if let Some(indices) = &options.devices {
+            // An emulation would open any.
+            if let Some(beyond) = indices.iter().find(|i| **i >= probed.cards) {
+                return Err(format!("there is no card {beyond}: XRT finds {} here", probed.cards));
+            }
             return match indices.iter().find_map(taken) {
                 Some(why) => {
                     Err(format!("{why}; unload it first, or name another card (parameters: devices)"))
@@ -97,7 +102,6 @@ impl XrtBackend {
                 None => Ok(indices.clone()),
             };
         }
-        let probed = self.probed()?;
         let free: Vec<u32> = (0..probed.cards).filter(|i| taken(i).is_none()).collect();
         if !free.is_empty() {
             return Ok(free);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hs_hw::abi::BEAT_BYTES;
 use hs_xrt::{Buffer, Error, Kernel, Run, Xclbin, Xrt};
 
 use crate::{
@@ -76,10 +77,15 @@ fn bank(kernel: &Kernel, argument: usize) -> Result<u32, Error> {
 }
 
 impl Slot for NativeSlot {
-    fn copy_to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String> {
+    fn copy_to_card(&mut self, inputs: &[&[u8]], outputs: &[usize]) -> Result<(), String> {
         for (buffer, bytes) in self.inputs.iter_mut().zip(inputs) {
             buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
             buffer.copy_to_card(0..bytes.len()).map_err(|e| e.to_string())?;
+        }
+        for (buffer, bytes) in self.outputs.iter_mut().zip(outputs) {
+            let trailer = bytes - BEAT_BYTES..*bytes;
+            buffer.bytes_mut()[trailer.clone()].fill(0);
+            buffer.copy_to_card(trailer).map_err(|e| e.to_string())?;
         }
         Ok(())
     }

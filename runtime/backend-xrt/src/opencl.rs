@@ -1,5 +1,6 @@
 //! Slots through XRT's OpenCL.
 
+use hs_hw::abi::BEAT_BYTES;
 use hs_opencl::{Error, OpenCl, Ports};
 
 use crate::{
@@ -29,8 +30,10 @@ fn open_card(plan: &Plan, file: &[u8], weights: Option<&[u8]>) -> Result<Slots, 
 }
 
 impl Slot for hs_opencl::Slot {
-    fn copy_to_card(&mut self, inputs: &[&[u8]]) -> Result<(), String> {
-        self.copy_to_card(inputs).map_err(|e| e.to_string())
+    fn copy_to_card(&mut self, inputs: &[&[u8]], outputs: &[usize]) -> Result<(), String> {
+        self.copy_to_card(inputs)
+            .and_then(|()| self.clear_ends(outputs, BEAT_BYTES))
+            .map_err(|e| e.to_string())
     }
 
     fn run(&mut self, rows: u32) -> Result<(), String> {

@@ -48,6 +48,11 @@ impl Options {
                     .collect::<Result<Vec<_>, _>>()?,
             ),
         };
+        if let Some(list) = &devices
+            && let Some(twice) = list.iter().enumerate().find(|(i, d)| list[..*i].contains(d))
+        {
+            return Err(format!("parameters: devices names card {} twice", twice.1));
+        }
         let api = match options.get("xrt_api").map(|a| a.trim()) {
             None | Some("native") => Api::Native,
             Some("opencl") => Api::OpenCl,
@@ -115,6 +120,7 @@ mod tests {
     fn odd_settings_are_refused() {
         for (key, value, says) in [
             ("devices", "a", "devices is 'a'; expected indices"),
+            ("devices", "1,0,1", "devices names card 1 twice"),
             ("slots", "0", "slots is '0'; expected a number from 1 to 64"),
             ("rows_per_launch", "-1", "rows_per_launch is '-1'"),
             ("step_timeout_ms", "soon", "step_timeout_ms is 'soon'"),

@@ -129,7 +129,8 @@ impl Place {
                 // SAFETY: while a slot's step is the worker's, the supervisor's side leaves the slot alone, and this
                 // thread is the only one of the slot.
                 let inputs = (0..plan.inputs.len()).map(|i| unsafe { self.arena.bytes(range(i)) });
-                self.opened.copy_to_card(&inputs.collect::<Vec<_>>())
+                let outputs = (0..plan.outputs.len()).map(|o| plan.output_bytes(o, rows));
+                self.opened.copy_to_card(&inputs.collect::<Vec<_>>(), &outputs.collect::<Vec<_>>())
             }
             Task::Run => self.opened.run(u32::try_from(rows).map_err(|e| e.to_string())?),
             Task::FromCard => {

@@ -71,7 +71,7 @@ impl Unit {
     pub(crate) fn load(&self, weights: &[u8]) -> Result<Memory, Error> {
         let mut memory = self.memory(weights.len(), CL_MEM_READ_ONLY)?;
         self.pass(&self.kernel()?, self.ports + 1, &memory)?;
-        memory.write(&self.loaded.queue()?, weights, "the weights")?;
+        memory.write(&self.loaded.queue()?, 0, weights, "the weights")?;
         Ok(memory)
     }
 
@@ -107,14 +107,14 @@ impl Memory {
         Err(Error::Length { what: what.to_owned(), found, expected: self.bytes })
     }
 
-    /// Copies to the start of the buffer.
-    fn write(&mut self, queue: &CommandQueue, from: &[u8], what: &str) -> Result<(), Error> {
-        self.check(from.len(), what)?;
+    /// Copies to the buffer, from byte `start` on.
+    fn write(&mut self, queue: &CommandQueue, start: usize, from: &[u8], what: &str) -> Result<(), Error> {
+        self.check(start.saturating_add(from.len()), what)?;
         if from.is_empty() {
             return Ok(());
         }
         // SAFETY: as many bytes as the buffer has at most; a call that blocks is done with them when it returns.
-        let done = unsafe { queue.enqueue_write_buffer(&mut self.buffer, CL_BLOCKING, 0, from, &[]) };
+        let done = unsafe { queue.enqueue_write_buffer(&mut self.buffer, CL_BLOCKING, start, from, &[]) };
         done.map(drop).map_err(failed(format!("copying {what} to the card")))
     }
 
@@ -135,7 +135,22 @@ impl Slot {
     pub fn copy_to_card(&mut self, inputs: &[&[u8]]) -> Result<(), Error> {
         count("inputs", inputs.len(), self.inputs.len())?;
         for (i, (memory, bytes)) in self.inputs.iter_mut().zip(inputs).enumerate() {
-            memory.write(&self.queue, bytes, &format!("input {i}"))?;
+            memory.write(&self.queue, 0, bytes, &format!("input {i}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes zeros over the last `bytes` bytes of each output, of which so many are to be copied back.
+    pub fn clear_ends(&mut self, outputs: &[usize], bytes: usize) -> Result<(), Error> {
+        count("outputs", outputs.len(), self.outputs.len())?;
+        let zeros = vec![0; bytes];
+        for (i, (memory, length)) in self.outputs.iter_mut().zip(outputs).enumerate() {
+            memory.write(
+                &self.queue,
+                length.saturating_sub(bytes),
+                &zeros,
+                &format!("the end of output {i}"),
+            )?;
         }
         Ok(())
     }
