@@ -2,6 +2,7 @@
 
 use std::{fmt, fs::File, io, io::Read as _, path::Path, str::FromStr};
 
+use hs_hw::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -44,7 +45,7 @@ impl Digest {
 impl fmt::Display for Digest {
     /// 64 lower-case hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Fingerprint(self.0).fmt(f)
     }
 }
 
@@ -58,20 +59,9 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let bad = || ParseDigestError(s.chars().take(80).collect());
-        let digit = |b: &u8| match b {
-            b'0'..=b'9' => Ok(b - b'0'),
-            b'a'..=b'f' => Ok(b - b'a' + 10),
-            _ => Err(bad()),
-        };
-        if s.len() != 64 {
-            return Err(bad());
-        }
-        let mut out = [0; 32];
-        for (to, pair) in out.iter_mut().zip(s.as_bytes().chunks_exact(2)) {
-            *to = digit(&pair[0])? << 4 | digit(&pair[1])?;
-        }
-        Ok(Self(out))
+        // Fingerprints are SHA-256 too, and written alike.
+        let digits: Result<Fingerprint, _> = s.parse();
+        digits.map(|f| Self(f.0)).map_err(|_| ParseDigestError(s.chars().take(80).collect()))
     }
 }
 
