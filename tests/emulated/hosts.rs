@@ -12,7 +12,7 @@ use hs_runtime::{Executable, Tensor, TensorInfo};
 use hs_xrt_emu::bed::End;
 
 use crate::{
-    digits,
+    digits, exported,
     native::Model,
     rig::{PACKAGE, Rig, XCLBIN, succeed},
     with_weights,
@@ -90,6 +90,11 @@ fn bindings(rig: Option<Rig>) {
         ends_well(&rig, Command::new(&host).args([card, XCLBIN, PACKAGE, &rows, "x", "y"]));
         assert!(fs::read(rig.at("y")).unwrap() == expected, "{rows} rows on card {card}");
     }
+}
+
+#[test]
+fn xrt_bindings_run_images() {
+    bindings(Rig::new(|out| exported("digits_cnn", out), 2, 2));
 }
 
 #[test]
