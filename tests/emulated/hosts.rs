@@ -14,6 +14,7 @@ use hs_xrt_emu::bed::End;
 use crate::{
     digits, exported,
     native::Model,
+    random,
     rig::{PACKAGE, Rig, XCLBIN, succeed},
     with_weights,
 };
@@ -95,6 +96,13 @@ fn bindings(rig: Option<Rig>) {
 #[test]
 fn xrt_bindings_run_images() {
     bindings(Rig::new(|out| exported("digits_cnn", out), 2, 2));
+}
+
+#[test]
+fn xrt_bindings_run_random_packages() {
+    for seed in 100..103 {
+        bindings(Rig::new(|out| random(seed, out), 1 + seed as u32 % 3, 2));
+    }
 }
 
 #[test]
