@@ -187,8 +187,8 @@ pub(crate) fn check_schedule(program: &Program, schedule: &Schedule) -> Result<(
     }
     for fifo in &schedule.fifos {
         let reads = |(to, slot): (u32, usize)| {
-            let node = program.nodes.get(to as usize);
-            node.is_some_and(|node| node.inputs.get(slot) == Some(&ValueId(fifo.from)))
+            let input = program.nodes.get(to as usize).and_then(|node| node.inputs.get(slot));
+            input.is_some_and(|input| carries(program, fifo.from, *input))
         };
         if fifo.from as usize >= n || !fifo.to.is_none_or(reads) {
             return bad(format!("no edge of the Program is the FIFO from %{} to {:?}", fifo.from, fifo.to));
@@ -198,6 +198,19 @@ pub(crate) fn check_schedule(program: &Program, schedule: &Schedule) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether `value` is `from`, or made of it by nodes that only move data: these may have no process of their own, so that
+/// the FIFO of `from` leads past them.
+fn carries(program: &Program, from: u32, mut value: ValueId) -> bool {
+    while value.0 > from {
+        let node = program.node(value);
+        match node.op {
+            Op::Reshape | Op::Permute(_) | Op::Pad { .. } => value = node.inputs[0],
+            _ => return false,
+        }
+    }
+    value.0 == from
 }
 
 /// A kernel has an argument for each input and output, and its weights are a file of the package.

@@ -5,8 +5,9 @@ use std::{
 };
 
 use hs_hw::{
-    Io, LayerSchedule, Op, Program, Schedule, Strategy,
+    Fifo, Io, LayerSchedule, Op, Program, Schedule, Strategy,
     testing::{Config, random_program},
+    text,
 };
 
 use super::*;
@@ -411,4 +412,25 @@ fn evidence_of_another_package_is_refused() {
     fs::remove_file(&at).unwrap();
     fs::create_dir(&at).unwrap();
     assert!(refused(&package).contains("not a plain file"), "{}", refused(&package));
+}
+
+/// A node that only moves data may have no process of its own: the FIFO leads from the node before it to the one behind.
+#[test]
+fn a_fifo_leads_past_a_reshape() {
+    let text = r#"program "p" version 1
+%0 = input "x" {index: 0, tensor: "x", onnx_shape: [2, 2, 1], perm: [0, 1, 2]} : [2, 2, 1] fixed<8,4,RND,SAT>
+%1 = permute(%0) "turned" {perm: [1, 0, 2]} : [2, 2, 1] fixed<8,4,RND,SAT>
+%2 = reshape(%1) "flat" {} : [4] fixed<8,4,RND,SAT>
+%3 = requant(%2) "narrow" {act: none} : [4] fixed<4,4,RND,SAT>
+%4 = requant(%3) "wide" {act: none} : [4] fixed<8,4,RND,SAT>
+%5 = output(%4) "y" {index: 0, tensor: "y", onnx_shape: [4], perm: [0]} : [4] fixed<8,4,RND,SAT>
+"#;
+    let program = text::parse(text).unwrap();
+    let written = |from, to| {
+        let fifos = vec![Fifo { from, to: Some((to, 0)), depth: 2 }];
+        let schedule = Schedule { io: Io::Stream, fifos, ..schedule(&program) };
+        PackageWriter::new(&program, &schedule, Arithmetic::Native).is_ok()
+    };
+    assert!(written(0, 3) && written(1, 3) && written(3, 4));
+    assert!(!written(0, 4) && !written(4, 3) && !written(3, 3));
 }
