@@ -42,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hs-serve", &["hs-model-config", "hs-runtime"]),
     ("hs-client", &["hs-proto", "hs-runtime"]),
     ("hs-server", &["hs-model-config", "hs-proto", "hs-runtime", "hs-serve"]),
+    ("hs-fuzz-targets", &["hs-compiler", "hs-hw", "hs-ir", "hs-xclbin"]),
     ("xtask", &[]),
 ];
 

@@ -62,7 +62,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     let mut model = Model::open(&args.model.model, &args.compile, context)?;
     if let Some(dir) = &args.output {
-        model.write(dir, args.force)?;
+        model.write(dir, args.force, &args.compile.limits.limits())?;
     }
     if args.float.is_some() {
         model.onnx = args.float.clone();

@@ -17,6 +17,7 @@ Examples:
   hypersonic compile model.onnx -o package/
   hypersonic compile model.onnx -o package/ --precision 'fixed<16,6>'
   hypersonic compile model.onnx -o package/ --precision 'fixed<12,4>' --calibrate X.npy --io stream --reuse 4
+  hypersonic compile model.onnx -o package/ --precision 'fixed<8,4>' --calibrate X.npy --per-channel
   hypersonic compile model.onnx -o package/ --precision 'fixed<12,4>' --platform U55C")]
 pub(crate) struct Args {
     /// The ONNX file
@@ -46,7 +47,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     }
     {
         let _step = context.step("writing the package");
-        model.write(&args.output, args.force)?;
+        model.write(&args.output, args.force, &args.compile.limits.limits())?;
     }
     let project = Model::project(&args.output);
     let target = &model.target;

@@ -3,10 +3,13 @@
 use std::{io::Write, path::PathBuf};
 
 use clap::Args as ClapArgs;
-use hs_compiler::{config, onnx, passes};
+use hs_compiler::{
+    config, onnx,
+    passes::{self, PassOptions},
+};
 use serde_json::json;
 
-use super::{Context, Report, exit::Failure, tensors};
+use super::{Context, Report, exit::Failure, options::LimitArgs, tensors};
 
 /// Write a commented configuration of a model to start from
 ///
@@ -27,12 +30,14 @@ pub(crate) struct Args {
     /// Replace the file if it is there
     #[arg(long, requires = "output")]
     force: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     let step = context.step("reading the model");
-    let (graph, warnings) = onnx::import(&args.model)?;
-    let normal = passes::normalise(graph.clone())?;
+    let (graph, warnings) = onnx::import_within(&args.model, &args.limits.limits())?;
+    let normal = passes::normalise_with(graph.clone(), &PassOptions { limits: args.limits.limits(), ..PassOptions::default() })?;
     let text = config::template(&graph, &normal);
     drop(step);
     let mut report = match &args.output {

@@ -6,10 +6,12 @@ use std::{
 };
 
 use hs_compiler::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, Diagnostics},
     driver::{self, CompileOptions, Compiled, Stage},
     hls::{self, KERNEL_ROWS, KERNEL_WEIGHTS, Project},
-    host, lower, onnx,
+    host,
+    limits::{Limit, Limits},
+    lower, onnx,
     platform::Target,
 };
 use hs_hw::{Program, Schedule};
@@ -58,13 +60,14 @@ impl Model {
 
     /// Compiles an ONNX file.
     pub(crate) fn compile(path: &Path, args: &CompileArgs, context: &Context) -> Result<Self, Failure> {
-        let calibration =
-            if args.calibrate.is_empty() { None } else { Some(calibration(path, &args.calibrate)?) };
+        let calibration = if args.calibrate.is_empty() { None } else { Some(calibration(path, args)?) };
         let options = CompileOptions {
             config: args.config()?,
             arithmetic: args.arithmetic(),
             precision: args.precision.clone(),
             calibration,
+            limits: args.limits.limits(),
+            per_channel: args.per_channel,
             io: args.io(),
             strategy: args.strategy(),
             reuse: args.reuse(),
@@ -113,7 +116,7 @@ impl Model {
     }
 
     /// Writes a model that was just compiled as a package: whole or not at all.
-    pub(crate) fn write(&mut self, out: &Path, replace: bool) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, out: &Path, replace: bool, limits: &Limits) -> Result<(), Failure> {
         let Some(onnx) = self.onnx.as_ref().filter(|_| self.compiled.is_some()) else {
             return Err(Failure::usage("only an ONNX file can be made into a package"));
         };
@@ -128,6 +131,8 @@ impl Model {
         for file in host::emit(&self.program, &project, HLS) {
             writer = writer.file(&format!("{HOST}/{}", file.path), file.bytes);
         }
+        let size = project.files.iter().map(|f| f.bytes.len() as u64).sum();
+        limits.check(Limit::Package, size).map_err(Diagnostics::from)?;
         for file in project.files {
             writer = writer.file(&format!("{HLS}/{}", file.path), file.bytes);
         }
@@ -182,10 +187,10 @@ fn kernel(project: &Project, target: &Target) -> Kernel {
 }
 
 /// Calibration tensors in the order of the model's inputs.
-fn calibration(path: &Path, args: &[String]) -> Result<Vec<hs_ir::Tensor>, Failure> {
-    let (graph, _) = onnx::import(path)?;
+fn calibration(path: &Path, args: &CompileArgs) -> Result<Vec<hs_ir::Tensor>, Failure> {
+    let (graph, _) = onnx::import_within(path, &args.limits.limits())?;
     let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
-    let tensors = tensors::load("--calibrate", args, &names)?;
+    let tensors = tensors::load("--calibrate", &args.calibrate, &names)?;
     tensors.into_iter().map(|t| to_float(&t)).collect()
 }
 

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use hs_compiler::driver::ConfigText;
+use hs_compiler::{
+    driver::ConfigText,
+    limits::{Limit, Limits},
+};
 use hs_fixed::{Modes, parse_type};
 
 use super::exit::Failure;
@@ -31,6 +34,13 @@ pub(crate) struct CompileArgs {
     /// Fit the integer bits of each tensor to what these inputs (.npy, .npz) make of it
     #[arg(long, value_name = "[NAME=]FILE")]
     pub(crate) calibrate: Vec<String>,
+    /// Fit the integer bits of weights to each output channel, not to each tensor
+    ///
+    /// The layer multiplies integers; behind it each channel is shifted. For 8 bits and fewer.
+    #[arg(long)]
+    pub(crate) per_channel: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// How tensors travel between layers [default: by the size of the model]
     #[arg(long)]
     pub(crate) io: Option<Io>,
@@ -54,6 +64,38 @@ pub(crate) enum Arithmetic {
 /// The text of a type, checked.
 fn type_text(text: &str) -> Result<String, String> {
     parse_type(text, Modes::RND_SAT).map(|_| text.to_owned()).map_err(|e| e.to_string())
+}
+
+/// How large a model may be.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+pub(crate) struct LimitArgs {
+    /// Raise a limit on the model's size: file, nodes, depth, elements, constants, folding or package
+    ///
+    /// file: bytes of the ONNX file (512 MiB); nodes: of the graph (100000); depth: nodes one behind the other (20000);
+    /// elements: of one tensor, for one row (2^26); constants: elements of all constants (2^26); folding:
+    /// multiplications done to compute constants (2^33); package: its bytes (1 GiB).
+    #[arg(long, value_name = "NAME=N", value_parser = limit)]
+    limit: Vec<(Limit, u64)>,
+}
+
+impl LimitArgs {
+    /// The defaults where nothing is said.
+    pub(crate) fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for (limit, bound) in &self.limit {
+            limits.set(*limit, *bound);
+        }
+        limits
+    }
+}
+
+/// A limit and its bound.
+fn limit(text: &str) -> Result<(Limit, u64), String> {
+    let names = || Limit::ALL.map(Limit::name).join(", ");
+    let (name, bound) = text.split_once('=').ok_or("write NAME=N, such as nodes=200000")?;
+    let limit = Limit::find(name).ok_or_else(|| format!("there is no limit '{name}', only {}", names()))?;
+    let bound = bound.parse().map_err(|_| format!("'{bound}' is no number of {}", limit.meaning()))?;
+    Ok((limit, bound))
 }
 
 /// See [`hs_hw::Io`].
@@ -84,6 +126,8 @@ impl CompileArgs {
         note(self.config.is_some(), "--config");
         note(self.hls4ml_config.is_some(), "--hls4ml-config");
         note(!self.calibrate.is_empty(), "--calibrate");
+        note(self.per_channel, "--per-channel");
+        note(!self.limits.limit.is_empty(), "--limit");
         note(self.io.is_some(), "--io");
         note(self.strategy.is_some(), "--strategy");
         note(self.reuse.is_some(), "--reuse");

@@ -4,17 +4,19 @@ use std::path::Path;
 
 use hs_fixed::{Modes, parse_type};
 use hs_hw::{Io, Program, Schedule, Strategy};
-use hs_ir::{Graph, Tensor, ValueId};
+use hs_ir::{Graph, Tensor};
 
 use crate::platform::Target;
 use crate::{
+    calibrate,
     config::{self, Config},
     diagnostic::{Diagnostic, Diagnostics},
     hls,
-    lower::{self, Arithmetic, LayerNote, LowerOptions, ObservedRanges, Placed},
+    limits::Limits,
+    lower::{self, Arithmetic, LayerNote, LowerOptions, Placed},
     onnx,
-    passes::{self, NormalGraph},
-    reference, schedule,
+    passes::{self, NormalGraph, PassOptions},
+    schedule,
 };
 
 /// The text of a configuration file.
@@ -39,6 +41,10 @@ pub struct CompileOptions {
     /// Type of input, weight, bias and result, as text: its omitted modes depend on the arithmetic. Stronger than the
     /// configuration file's.
     pub precision: Option<String>,
+    /// How large the model may be.
+    pub limits: Limits,
+    /// Fit the integer bits of weights to each output channel; the configuration file may say so too.
+    pub per_channel: bool,
     /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits.
     pub calibration: Option<Vec<Tensor>>,
     /// Transport between layers; chosen by size when omitted.
@@ -90,15 +96,16 @@ pub fn compile(
     observe: &mut dyn FnMut(Stage),
 ) -> Result<Compiled, Diagnostics> {
     observe(Stage::Import);
-    let (graph, mut warnings) = onnx::import(path)?;
+    let (graph, mut warnings) = onnx::import_within(path, &options.limits)?;
     let config = configured(&graph, options, &mut warnings)?;
     observe(Stage::Normalise);
-    let graph = passes::normalise_with(graph, &config.pass_options())?;
+    let graph =
+        passes::normalise_with(graph, &PassOptions { limits: options.limits, ..config.pass_options() })?;
     let ranges = match &options.calibration {
         None => None,
         Some(data) => {
             observe(Stage::Calibrate);
-            Some(observed_ranges(&graph, data)?)
+            Some(calibrate::observed_ranges(&graph, data)?)
         }
     };
     observe(Stage::Lower);
@@ -138,6 +145,12 @@ fn configured(
         };
         config.precision = Some(parse_type(text, modes).map_err(|e| Diagnostic::error(e.to_string()))?);
     }
+    config.per_channel |= options.per_channel;
+    if config.per_channel && config.arithmetic == Arithmetic::Hls4ml {
+        return Err(Diagnostic::error("hls4ml's arithmetic has one type for all weights of a layer")
+            .help("leave per_channel out, or use --arithmetic native")
+            .into());
+    }
     config.io = options.io.or(config.io);
     config.model.strategy = options.strategy.or(config.model.strategy);
     config.model.reuse = options.reuse.or(config.model.reuse);
@@ -148,54 +161,4 @@ fn configured(
 pub fn hls_project(compiled: &Compiled, name: &str, target: &Target) -> Result<hls::Project, Diagnostics> {
     hls::emit(&compiled.program, &compiled.schedule, name, target)
         .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))
-}
-
-/// Smallest and largest value of every tensor over the rows of `data` (one tensor a model input).
-fn observed_ranges(graph: &NormalGraph, data: &[Tensor]) -> Result<ObservedRanges, Diagnostics> {
-    let inputs = &graph.graph().inputs;
-    if data.len() != inputs.len() {
-        return Err(Diagnostic::error(format!(
-            "calibration data has {} tensors, the model {} inputs",
-            data.len(),
-            inputs.len()
-        ))
-        .into());
-    }
-    let mut columns = Vec::with_capacity(data.len());
-    let mut rows = usize::MAX;
-    for (tensor, v) in data.iter().zip(inputs) {
-        let shape = graph.graph().shape(*v).unwrap_or(&[]);
-        let (found, len) = (tensor.shape().first().copied().unwrap_or(0), shape.iter().product::<usize>());
-        if found == 0 || tensor.len() != len * found {
-            return Err(Diagnostic::error(format!(
-                "calibration data of shape {:?} does not fit input '{}' of shape {shape:?}",
-                tensor.shape(),
-                graph.graph().value(*v).name
-            ))
-            .help("the first axis counts rows; the others are the input's own")
-            .into());
-        }
-        rows = rows.min(found);
-        columns.push((shape, len, tensor.to_f64()));
-    }
-    let mut ranges = ObservedRanges::new();
-    for row in 0..rows {
-        let mut one = Vec::with_capacity(columns.len());
-        for (shape, len, values) in &columns {
-            let values = values[row * len..(row + 1) * len].iter().map(|v| *v as f32).collect();
-            one.push(Tensor::from_f32(shape.to_vec(), values).map_err(|e| Diagnostic::error(e.to_string()))?);
-        }
-        let run = reference::eval_all(graph.graph(), &one)?;
-        for (i, value) in graph.graph().values.iter().enumerate() {
-            let Some(tensor) = run.get(ValueId::new(i)).filter(|_| value.constant.is_none()) else {
-                continue;
-            };
-            let range = ranges.entry(value.name.clone()).or_insert((f64::INFINITY, f64::NEG_INFINITY));
-            for v in tensor.to_f64() {
-                range.0 = range.0.min(v);
-                range.1 = range.1.max(v);
-            }
-        }
-    }
-    Ok(ranges)
 }

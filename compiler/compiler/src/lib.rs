@@ -3,6 +3,7 @@
 //! [`onnx::import`] reads a model into the graph IR; [`passes::normalise`] fixes every shape, folds what is constant and
 //! leaves only operators that can be lowered; [`reference::eval`] runs any graph in float.
 
+mod calibrate;
 pub mod config;
 pub mod diagnostic;
 pub mod driver;
@@ -10,6 +11,7 @@ pub mod estimate;
 pub mod evidence;
 pub mod hls;
 pub mod host;
+pub mod limits;
 pub mod lint;
 pub mod lower;
 pub mod onnx;

@@ -17,8 +17,9 @@ use hs_hw::Io;
 use hs_ir::Graph;
 
 use crate::{
-    lower::{Arithmetic, LayerOptions, LowerOptions},
-    passes::{NormalGraph, PassOptions},
+    limits::Limits,
+    lower::{Arithmetic, LayerOptions, LowerOptions, types::DEFAULT_WIDTH},
+    passes::{NormalGraph, PassOptions, rescale::INTEGER},
     schedule,
 };
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub precision: Option<Type>,
     /// Type of the model's inputs.
     pub input: Option<Type>,
+    /// Native arithmetic: the integer bits of weights are fitted to each output channel.
+    pub per_channel: bool,
     /// Transport between layers.
     pub io: Option<Io>,
     /// Clock in MHz.
@@ -74,7 +77,19 @@ impl Config {
             unfused: self.unfused.clone(),
             split: self.ops.iter().filter(splits).map(|(name, _)| name.clone()).collect(),
             apart: self.apart.clone(),
+            limits: Limits::default(),
+            per_channel: self.per_channel.then(|| self.weight_width()),
+            weighted: self
+                .nodes
+                .iter()
+                .filter_map(|(name, layer)| layer.weight.map(|_| name.clone()))
+                .collect(),
         }
+    }
+
+    /// Bits of a weight of which nothing is said by name or op type.
+    fn weight_width(&self) -> u32 {
+        self.model.weight.or(self.precision).map_or(DEFAULT_WIDTH, |t| t.format.width())
     }
 
     /// What lowering needs; observed ranges are the caller's to add.
@@ -85,6 +100,7 @@ impl Config {
             ranges: None,
             io: self.io,
             input: self.input,
+            per_channel: self.per_channel,
             model: self.model.clone(),
             types: self.types.clone(),
             nodes: self.nodes.clone(),
@@ -97,7 +113,8 @@ impl Config {
         let lowering = self.lower_options();
         let mut layers = BTreeMap::new();
         for node in graph.graph().nodes.iter().filter(|n| n.op == "Conv" || n.op == "Dense") {
-            let own = lowering.by_name(&node.name, &node.sources);
+            let model_name = node.name.strip_suffix(INTEGER).unwrap_or(&node.name);
+            let own = lowering.by_name(model_name, &node.sources);
             let own = own.or(&lowering.by_type(&node.sources, &node.op));
             if own.strategy.is_some() || own.reuse.is_some() {
                 let layer = schedule::LayerOptions { strategy: own.strategy, reuse: own.reuse };

@@ -20,7 +20,8 @@ use crate::{
 /// Bits that a tensor's element may have.
 const WIDEST: u32 = 64;
 /// Keys of `[model]` beside those of a layer.
-const MODEL_KEYS: [&str; 6] = ["arithmetic", "precision", "input", "io", "clock_mhz", "platform"];
+const MODEL_KEYS: [&str; 7] =
+    ["arithmetic", "precision", "input", "per_channel", "io", "clock_mhz", "platform"];
 /// Tables of a file.
 const TABLES: [&str; 3] = ["model", "type", "node"];
 
@@ -109,6 +110,7 @@ impl Reader<'_> {
                 }
                 "precision" => self.config.precision = self.type_of(entry),
                 "input" => self.config.input = self.type_of(entry),
+                "per_channel" => self.config.per_channel = self.flag(entry).unwrap_or(false),
                 "io" => {
                     self.config.io = self.choice(entry, &[("parallel", Io::Parallel), ("stream", Io::Stream)])
                 }
@@ -336,6 +338,14 @@ impl Reader<'_> {
         let found = found.filter(|n| (least..=most).contains(n));
         if found.is_none() {
             self.expected(entry, &format!("a whole number from {least} to {most}"));
+        }
+        found
+    }
+
+    fn flag(&mut self, entry: Entry<'_, '_>) -> Option<bool> {
+        let found = entry.2.as_bool();
+        if found.is_none() {
+            self.expected(entry, "true or false");
         }
         found
     }

@@ -17,6 +17,7 @@ const HEAD: &str = "\
 # arithmetic = \"native\"            # or \"hls4ml\": the bits of hls4ml's C++
 # precision = \"fixed<16,6>\"        # inputs, weights, biases and results of which nothing else is said
 # input = \"fixed<16,6>\"            # the model's inputs
+# per_channel = true               # integer bits of weights fitted to each output channel
 # io = \"parallel\"                  # or \"stream\"
 # strategy = \"latency\"             # or \"resource\"
 # reuse = 1                        # products that share a multiplier

@@ -239,7 +239,8 @@ fn calibration_fits_integer_bits_except_of_single_nodes() {
     let text = "[type.Gemm]\nresult = \"fixed<14,9>\"\n[node.x]\nresult = \"fixed<10,7>\"\n";
     let config = parse(text, &graph).unwrap();
     let normal = passes::normalise_with(graph, &config.pass_options()).unwrap();
-    let ranges = [("x", 0.9), ("a", 3.0), ("z", 3.0), ("y", 1.0)].map(|(n, m)| (n.to_owned(), (-m, m)));
+    let ranges =
+        [("x", 0.9), ("a", 3.0), ("z", 3.0), ("y", 1.0)].map(|(n, m)| (n.to_owned(), (-m, m).into()));
     let options = lower::LowerOptions { ranges: Some(ranges.into()), ..config.lower_options() };
     let p = lower::lower(&normal, &options).unwrap().program;
     assert_eq!((result(&p, "x"), result(&p, "fc2")), ("fixed<10,7>".into(), "fixed<14,4>".into()));

@@ -1,5 +1,7 @@
 //! Rules on the kernel: its ports, what it keeps on the chip, and how it slices beats.
 
+use std::collections::BTreeSet;
+
 use super::Finding;
 use super::source::{Source, is_identifier};
 
@@ -109,6 +111,13 @@ fn ports(source: &Source, name: usize, open: usize, body: usize, findings: &mut 
 
 /// Each output leaves through `store_rows`, which writes the trailer, with what identifies this kernel.
 fn trailers(source: &Source, findings: &mut Vec<Finding>) {
+    let calls = (0..source.tokens.len())
+        .filter(|k| source.at(*k) == "store_rows" && source.at(k + 2).starts_with("cfg_trailer_"));
+    // The pointer is among the last arguments.
+    let stored: BTreeSet<&str> = calls
+        .flat_map(|k| source.closing(k + 1)..source.closing(k + 1) + 8)
+        .map(|argument| source.at(argument))
+        .collect();
     for (name, open, _) in source.functions() {
         let end = source.closing(open);
         let params = open + 1..end;
@@ -120,12 +129,7 @@ fn trailers(source: &Source, findings: &mut Vec<Finding>) {
             let is_output =
                 source.at(i - 1) == "*" && source.at(i - 6) != "const" && is_identifier(source.at(i));
             let port = source.at(i);
-            let stored = (0..source.tokens.len()).any(|k| {
-                source.at(k) == "store_rows"
-                    && source.at(k + 2).starts_with("cfg_trailer_")
-                    && (source.closing(k + 1)..source.closing(k + 1) + 8).any(|a| source.at(a) == port)
-            });
-            if is_output && !stored {
+            if is_output && !stored.contains(port) {
                 findings.push(source.finding(source.line(i), "trailer", format!("{port} gets no trailer")));
             }
         }
@@ -134,17 +138,17 @@ fn trailers(source: &Source, findings: &mut Vec<Finding>) {
 
 /// What is bound to a memory has no initial contents: URAM cannot have any.
 fn storage(source: &Source, findings: &mut Vec<Finding>) {
+    let arrays = (0..source.tokens.len()).filter(|i| {
+        source.at(*i) == "HS_ON_CHIP"
+            && source.at(i + 3) == "["
+            && source.at(source.closing(i + 3) + 1) == ";"
+    });
+    let declared: BTreeSet<&str> = arrays.map(|i| source.at(i + 2)).collect();
     for (n, line) in source.lines.iter().enumerate() {
         let Some(words) = line.trim().strip_prefix("#pragma HLS BIND_STORAGE ") else { continue };
         let words: Vec<&str> = words.split_whitespace().collect();
         let variable = option(&words, "variable").unwrap_or_default();
-        let declared = (0..source.tokens.len()).any(|i| {
-            source.at(i) == "HS_ON_CHIP"
-                && source.at(i + 2) == variable
-                && source.at(i + 3) == "["
-                && source.at(source.closing(i + 3) + 1) == ";"
-        });
-        if !declared {
+        if !declared.contains(variable) {
             let found = format!("{variable} is no array of HS_ON_CHIP without initial contents");
             findings.push(source.finding(n + 1, "empty-storage", found));
         }

@@ -14,6 +14,7 @@ pub mod elementwise;
 pub mod exact;
 pub(crate) mod hls4ml;
 pub mod layout;
+mod observed;
 pub mod options;
 pub mod pool;
 mod select;
@@ -23,7 +24,7 @@ pub(crate) mod sum;
 pub mod table;
 pub mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use hs_fixed::{Interval, Type};
 use hs_hw::{Op, Program, range};
@@ -36,10 +37,8 @@ use crate::{
     passes::{self, NormalGraph},
 };
 pub use layout::Val;
+pub use observed::{Observed, ObservedRanges};
 pub use options::{Arithmetic, LayerOptions, LowerOptions, SoftmaxImplementation};
-
-/// Smallest and largest value of each tensor by its ONNX name, as seen in calibration data.
-pub type ObservedRanges = BTreeMap<String, (f64, f64)>;
 
 /// What one layer's rounding and saturation cost in hardware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -209,7 +208,7 @@ impl<'a> Lowerer<'a> {
             is_output[v.index()] = true;
         }
         let quantised = graph.nodes.iter().any(|n| n.op == "Quant" || n.op == "BipolarQuant")
-            || graph.values.iter().any(|v| v.grid.is_some());
+            || (!options.per_channel && graph.values.iter().any(|v| v.grid.is_some()));
         Self {
             graph,
             options,

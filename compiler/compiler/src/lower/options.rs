@@ -107,10 +107,13 @@ pub struct LowerOptions {
     pub arithmetic: Arithmetic,
     /// Type of input, weight, bias and result; omitted: 16 bits.
     pub precision: Option<Type>,
-    /// With ranges, integer bits are fitted to them plus a guard bit; the width stays that of `precision`.
+    /// With ranges, integer bits are fitted to them, see [`super::Observed::integer_bits`]; the width stays that of
+    /// `precision`.
     pub ranges: Option<ObservedRanges>,
     /// Transport between layers; under hls4ml arithmetic pooling depends on it.
     pub io: Option<Io>,
+    /// The grids of weights are not the model's: they were fitted to each output channel.
+    pub per_channel: bool,
     /// Type of every model input that `nodes` says nothing of.
     pub input: Option<Type>,
     /// Of all layers.

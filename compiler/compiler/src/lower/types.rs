@@ -7,11 +7,13 @@ use hs_ir::ValueId;
 use super::{
     LayerOptions, Lowerer,
     constants::{self, Choice},
+    observed::integer_bits,
     too_wide,
 };
 use crate::{
     diagnostic::Diagnostic,
     ops::{self, Call, INTERNAL_DOMAIN, affine::Affine, clip::Clip},
+    passes::rescale::INTEGER,
 };
 
 /// Bits of everything when nothing is said.
@@ -86,9 +88,13 @@ impl<'a> Lowerer<'a> {
         }
         let node = self.current();
         let by_type = part.of(&self.options.by_type(&node.sources, &node.op));
-        let said = by_type.or(part.of(&self.options.model)).or(self.options.precision);
-        Ok(match said {
+        let said = by_type.or(part.of(&self.options.model));
+        Ok(match said.or(self.options.precision) {
             Some(ty) if self.options.ranges.is_none() => Choice::Given(ty),
+            // A bias of which nothing is said costs an adder only, and the largest one must not round the others away.
+            Some(ty) if part == Part::Bias && said.is_none() => {
+                Choice::Fit(ty.format.width().max(DEFAULT_WIDTH))
+            }
             Some(ty) => Choice::Fit(ty.format.width()),
             None if self.quantised => Choice::Fit(UNQUANTISED_WIDTH),
             None => Choice::Fit(self.width()),
@@ -196,6 +202,9 @@ impl<'a> Lowerer<'a> {
         if let Some(ty) = node.and_then(|n| self.own(n).result) {
             return Ok(ty);
         }
+        if node.is_some_and(|n| self.is_integer_layer(n)) {
+            return as_exact(exact);
+        }
         // An activation may be fused into the node being lowered; it comes last.
         let said = [node, Some(self.current())]
             .into_iter()
@@ -207,13 +216,17 @@ impl<'a> Lowerer<'a> {
         let free = said.is_none() && self.options.precision.is_none();
         if self.quantised && free && (!observed || self.feeds_quantiser(v)) {
             // The model's quantisers decide what is dropped; between them nothing is, up to a width that hides it.
-            if let Ok(f) = exact.format() {
-                let width = f.width().min(WIDEST_EXACT);
-                let f = Format::new(f.is_signed(), width, f.int()).map_err(|_| too_wide("the result"))?;
-                return Ok(Type::new(f, Rounding::Rnd, Overflow::Sat));
+            if let Ok(ty) = as_exact(exact) {
+                return Ok(ty);
             }
         }
         self.declared(v, exact.lo < 0, said)
+    }
+
+    /// Whether `node` multiplies integers for the scaling behind it.
+    fn is_integer_layer(&self, node: &hs_ir::Node) -> bool {
+        let grid = node.input(1).and_then(|w| self.graph.value(w).grid.as_deref());
+        node.name.ends_with(INTEGER) && grid.is_some_and(|g| g.scale == [1.0])
     }
 
     /// Whether a quantiser of the model comes behind `v`.
@@ -237,9 +250,11 @@ impl<'a> Lowerer<'a> {
         let name = &self.graph.value(v).name;
         let observed = self.options.ranges.as_ref().and_then(|r| r.get(name));
         let (signed, int) = match (observed, given.map(|p| p.format)) {
-            (Some((lo, hi)), _) => {
-                let signed = signed && *lo < 0.0;
-                (signed, integer_bits(lo.abs().max(hi.abs())) + i32::from(signed) + 1)
+            (Some(seen), _) => {
+                let signed = signed && seen.lo < 0.0;
+                let saturates = matches!(modes.overflow, Overflow::Sat | Overflow::SatSym);
+                let int = seen.integer_bits(width - u32::from(signed), saturates);
+                (signed, int + i32::from(signed))
             }
             (None, Some(f)) => (signed && f.is_signed(), f.int()),
             (None, None) => (signed, DEFAULT_INT),
@@ -250,15 +265,17 @@ impl<'a> Lowerer<'a> {
     }
 }
 
+/// A type in which nothing of `exact` is dropped, up to a width that hides it.
+fn as_exact(exact: Interval) -> Result<Type, Diagnostic> {
+    let f = exact.format().map_err(|_| too_wide("the result"))?;
+    let f = Format::new(f.is_signed(), f.width().min(WIDEST_EXACT), f.int());
+    Ok(Type::new(f.map_err(|_| too_wide("the result"))?, Rounding::Rnd, Overflow::Sat))
+}
+
 /// The user's type for something that a quantiser of the model types otherwise.
 fn contradicts(said: &str, quantiser: &str) -> Diagnostic {
     Diagnostic::error(format!("the configuration says {said}, a quantiser of the model {quantiser}"))
         .help("drop the type from the configuration, or set override = true beside it")
-}
-
-/// Bits left of the binary point that magnitude `m` needs.
-fn integer_bits(m: f64) -> i32 {
-    if m > 0.0 { (m.log2().floor() as i32 + 1).clamp(-64, 64) } else { 0 }
 }
 
 /// A type into which a cast loses nothing and that needs no logic.

@@ -10,6 +10,7 @@ use super::proto::type_proto;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::{attribute, canonical, labels, quantised, sort, tensor};
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::limits::{Limit, Limits};
 
 /// The oldest opset that is read.
 const OLDEST_OPSET: i64 = 7;
@@ -21,14 +22,16 @@ const NEWEST_OPSET: i64 = 25;
 pub(super) fn import(
     model: ModelProto,
     folder: Option<&Folder>,
+    limits: &Limits,
 ) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
-    let mut importer = Importer::default();
+    let mut importer = Importer { limits: *limits, ..Importer::default() };
     let opset = importer.opset(&model);
     let Some(proto) = model.graph else {
         let error =
             Diagnostic::error("the model holds no graph; this is not an ONNX model, or it is truncated");
         return Err(error.help("check the file with onnx.checker.check_model").into());
     };
+    limits.check(Limit::Nodes, proto.node.len() as u64)?;
     importer.graph.name = proto.name.clone();
     importer.initialisers(&proto, folder);
     importer.inputs(&proto.input);
@@ -36,7 +39,7 @@ pub(super) fn import(
     importer.outputs(&proto.output);
     let Importer { mut graph, errors, mut warnings, strings, .. } = importer;
     errors.into_result()?;
-    sort::sort(&mut graph)?;
+    sort::sort(&mut graph, limits)?;
     warnings.extend(labels::drop(&mut graph, &strings)?);
     let mut names = Names::of_values(&graph);
     quantised::rewrite(&mut graph, &mut names);
@@ -57,6 +60,9 @@ struct Importer {
     warnings: Vec<Diagnostic>,
     /// Initialisers that hold strings.
     strings: Vec<ValueId>,
+    limits: Limits,
+    /// Elements of all initialisers so far.
+    constants: u64,
 }
 
 impl Importer {
@@ -107,30 +113,35 @@ impl Importer {
                 Ok(value) => {
                     self.define(value);
                 }
-                Err(message) => {
+                Err(error) => {
                     // Defined all the same, so that its readers add no errors of their own.
                     self.define(Value::named(init.name.clone()));
-                    self.errors.push(Diagnostic::error(format!("initialiser '{}': {message}", init.name)));
+                    let message = format!("initialiser '{}': {}", init.name, error.message);
+                    self.errors.push(Diagnostic { message, ..error });
                 }
             }
         }
     }
 
-    fn initialiser(&self, proto: &TensorProto, folder: Option<&Folder>) -> Result<Value, String> {
+    fn initialiser(&mut self, proto: &TensorProto, folder: Option<&Folder>) -> Result<Value, Diagnostic> {
         if proto.name.is_empty() {
-            return Err("it has no name".to_owned());
+            return Err(Diagnostic::error("it has no name"));
         }
         if self.ids.contains_key(&proto.name) {
-            return Err("there is another of this name".to_owned());
+            return Err(Diagnostic::error("there is another of this name"));
         }
-        let tensor = tensor::decode(proto, folder)?;
+        let (shape, count) = tensor::shape(&proto.dims).map_err(Diagnostic::error)?;
+        self.limits.check_shape(&shape)?;
+        self.constants = self.constants.saturating_add(count as u64);
+        self.limits.check(Limit::Constants, self.constants)?;
+        let tensor = tensor::decode(proto, folder).map_err(Diagnostic::error)?;
         if let Some((at, x)) = tensor.first_non_finite()
             && (x.is_nan() || tensor.len() > 1)
         {
             let place = position(tensor.shape(), at);
-            return Err(format!(
+            return Err(Diagnostic::error(format!(
                 "element {place} is {x}; weights must be finite (did the training diverge?)"
-            ));
+            )));
         }
         Ok(Value::constant(proto.name.clone(), tensor))
     }

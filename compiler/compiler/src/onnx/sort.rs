@@ -6,12 +6,13 @@ use std::collections::BinaryHeap;
 use hs_ir::{Graph, Node};
 
 use crate::diagnostic::Diagnostic;
+use crate::limits::{Limit, Limits};
 
 /// Most node names that a message about a cycle lists.
 const SHOWN: usize = 8;
 
 /// Puts the nodes in topological order; among those that are ready, the model's order. A cycle is an error.
-pub(super) fn sort(graph: &mut Graph) -> Result<(), Diagnostic> {
+pub(super) fn sort(graph: &mut Graph, limits: &Limits) -> Result<(), Diagnostic> {
     let nodes = std::mem::take(&mut graph.nodes);
     let mut producer = vec![None; graph.values.len()];
     for (index, node) in nodes.iter().enumerate() {
@@ -29,10 +30,12 @@ pub(super) fn sort(graph: &mut Graph) -> Result<(), Diagnostic> {
     }
     let mut ready: BinaryHeap<_> = (0..nodes.len()).filter(|&i| waits[i] == 0).map(Reverse).collect();
     let mut order = Vec::with_capacity(nodes.len());
+    let mut depth = vec![1u64; nodes.len()];
     while let Some(Reverse(index)) = ready.pop() {
         order.push(index);
         for &reader in &readers[index] {
             waits[reader] -= 1;
+            depth[reader] = depth[reader].max(depth[index] + 1);
             if waits[reader] == 0 {
                 ready.push(Reverse(reader));
             }
@@ -41,6 +44,7 @@ pub(super) fn sort(graph: &mut Graph) -> Result<(), Diagnostic> {
     if order.len() < nodes.len() {
         return Err(cycle(&nodes, &producer, &waits));
     }
+    limits.check(Limit::Depth, depth.into_iter().max().unwrap_or(0))?;
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
     graph.nodes = order.into_iter().filter_map(|index| nodes[index].take()).collect();
     Ok(())

@@ -65,7 +65,7 @@ pub(super) fn decode(proto: &TensorProto, folder: Option<&Folder>) -> Result<Ten
     Tensor::new(stored, shape, data).map_err(|e| e.to_string())
 }
 
-fn shape(dims: &[i64]) -> Result<(Vec<usize>, usize), String> {
+pub(super) fn shape(dims: &[i64]) -> Result<(Vec<usize>, usize), String> {
     let shape: Option<Vec<usize>> = dims.iter().map(|d| usize::try_from(*d).ok()).collect();
     let shape = shape.ok_or_else(|| format!("its shape {dims:?} has a negative dimension"))?;
     match hs_ir::element_count(&shape) {

@@ -1,6 +1,7 @@
 //! `Conv`: convolution over one to three spatial axes.
 
 use super::permuted_indices;
+use super::products::{self, LANES};
 use super::window::{self, Window};
 use super::{Call, Inferred, OpDef};
 use crate::diagnostic::Diagnostic;
@@ -88,22 +89,34 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
         (w.iter().map(|w| w.input).product::<usize>(), w.iter().map(|w| w.kernel).product::<usize>());
     let out_size: usize = w.iter().map(|w| w.output).product();
     let (in_group, out_group) = (conv.in_channels / conv.groups, conv.out_channels / conv.groups);
+    let weight: Vec<f64> = weight.iter().map(|w| f64::from(*w)).collect();
     let mut out = vec![0.0; conv.batch * conv.out_channels * out_size];
-    let mut places = Vec::new();
-    for (at, position) in window::positions(&w).enumerate() {
-        places.clear();
-        window::taps(&w, position, |tap, place, _| places.extend(place.map(|p| (tap, p))));
+    let mut columns = vec![[0f64; LANES]; in_group * taps];
+    let positions: Vec<_> = window::positions(&w).collect();
+    for (block, positions) in positions.chunks(LANES).enumerate() {
+        // For each of the positions the taps that lie in the input; the others stay 0.
+        let mut places = Vec::new();
+        for (lane, position) in positions.iter().enumerate() {
+            window::taps(&w, *position, |tap, place, _| places.extend(place.map(|p| (lane, tap, p))));
+        }
         for image in 0..conv.batch {
-            for channel in 0..conv.out_channels {
-                let mut sum = bias.as_ref().map_or(0.0, |b| f64::from(b[channel]));
-                for c in 0..in_group {
-                    let from = (image * conv.in_channels + channel / out_group * in_group + c) * in_size;
-                    let taps_at = (channel * in_group + c) * taps;
-                    for (tap, place) in &places {
-                        sum += f64::from(x[from + place]) * f64::from(weight[taps_at + tap]);
+            for group in 0..conv.groups {
+                columns.fill([0.0; LANES]);
+                let from = (image * conv.in_channels + group * in_group) * in_size;
+                for (plane, columns) in x[from..].chunks(in_size).zip(columns.chunks_mut(taps)) {
+                    for (lane, tap, place) in &places {
+                        columns[*tap][*lane] = f64::from(plane[*place]);
                     }
                 }
-                out[(image * conv.out_channels + channel) * out_size + at] = sum as f32;
+                let first = group * out_group;
+                let weight = &weight[first * in_group * taps..][..out_group * in_group * taps];
+                let start = |o| bias.as_ref().map_or(0.0, |b| f64::from(b[first + o]));
+                products::many(weight, &columns, start, |o, sums| {
+                    let to = (image * conv.out_channels + first + o) * out_size + block * LANES;
+                    for (out, sum) in out[to..].iter_mut().zip(&sums[..positions.len()]) {
+                        *out = *sum as f32;
+                    }
+                });
             }
         }
     }

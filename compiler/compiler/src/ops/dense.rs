@@ -1,5 +1,6 @@
 //! `hypersonic::Dense`: what `Gemm`, `MatMul` by a constant and their additions of a constant become.
 
+use super::products;
 use super::window::Window;
 use super::{Call, INTERNAL_DOMAIN, Inferred, OpDef};
 use crate::diagnostic::Diagnostic;
@@ -68,12 +69,9 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let bias = if dense.bias { Some(call.floats(2)?) } else { None };
     let mut out = Vec::with_capacity(dense.rows * dense.outputs);
     for row in 0..dense.rows {
-        let row = &x[row * dense.inputs..][..dense.inputs];
-        for output in 0..dense.outputs {
-            let weights = &weight[output * dense.inputs..][..dense.inputs];
-            let sum: f64 = row.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-            out.push((sum + bias.as_ref().map_or(0.0, |b| f64::from(b[output]))) as f32);
-        }
+        let sums = products::one(&weight, &x[row * dense.inputs..][..dense.inputs]);
+        let bias = |output| bias.as_ref().map_or(0.0, |b| f64::from(b[output]));
+        out.extend(sums.iter().enumerate().map(|(output, sum)| (sum + bias(output)) as f32));
     }
     call.float_result(shape(call, &dense)?, out)
 }

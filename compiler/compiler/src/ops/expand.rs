@@ -8,7 +8,7 @@ use crate::lower::Lowerer;
 pub const OPS: &[OpDef] = &[OpDef::new("Expand", infer, eval, lower)];
 
 /// Most elements that a constant computed from a shape may have.
-pub const MAX_ELEMENTS: usize = 1 << 26;
+pub const MAX_ELEMENTS: usize = 1 << 31;
 
 /// A shape from integers, small enough to be filled.
 pub(super) fn sizes(call: &Call<'_>, shape: &[i64]) -> Result<Vec<usize>, Diagnostic> {

@@ -41,6 +41,7 @@ pub mod pad;
 pub mod pool;
 pub mod pow;
 pub mod prelu;
+mod products;
 pub mod quant;
 pub mod range;
 pub mod reduce;

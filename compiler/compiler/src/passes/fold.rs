@@ -6,6 +6,7 @@ use hs_ir::{Graph, Grid, Node, Tensor, element_count};
 
 use super::PassOptions;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::limits::{Limit, Limits};
 use crate::ops::bipolar_quant::BipolarQuant;
 use crate::ops::clip::Clip;
 use crate::ops::linear;
@@ -14,17 +15,50 @@ use crate::ops::reshape::Reshape;
 use crate::ops::transpose::Transpose;
 use crate::ops::{self, Call, Inferred, OpDef, Stage};
 
-/// Most elements a tensor may have.
-const MAX_ELEMENTS: usize = 1 << 31;
-/// Most elements that all folded constants may have together.
-const MAX_FOLDED: usize = 1 << 27;
+/// What folding has cost so far.
+struct Spent {
+    limits: Limits,
+    /// Elements of constants.
+    constants: u64,
+    /// Multiplications.
+    folding: u64,
+}
 
-pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
+impl Spent {
+    /// Counts the folding of `call` into `results`.
+    fn count(&mut self, call: &Call<'_>, results: &[Inferred]) -> Result<(), Diagnostic> {
+        let size =
+            results.iter().filter_map(|r| element_count(&r.shape)).fold(0, usize::saturating_add) as u64;
+        self.constants = self.constants.saturating_add(size);
+        self.limits.check(Limit::Constants, self.constants)?;
+        self.folding = self.folding.saturating_add(size.saturating_mul(products(call)));
+        self.limits.check(Limit::Folding, self.folding)
+    }
+}
+
+/// Multiplications behind an element of the result of `call`, at most.
+fn products(call: &Call<'_>) -> u64 {
+    let shape = |i: usize| call.args.get(i).and_then(Option::as_ref).map_or(&[][..], |a| a.shape);
+    let product = |shape: &[usize]| element_count(shape).unwrap_or(usize::MAX) as u64;
+    match call.node.op.as_str() {
+        "MatMul" | "Gemm" | "Dense" => shape(0).iter().copied().max().unwrap_or(1) as u64,
+        "Conv" | "ConvTranspose" => product(shape(1).get(1..).unwrap_or_default()).max(1),
+        op if op.ends_with("Pool") => {
+            let kernel = call.ints("kernel_shape").ok().flatten().unwrap_or_default();
+            kernel.iter().fold(1u64, |n, k| n.saturating_mul(k.unsigned_abs()))
+        }
+        op if op.starts_with("Reduce") => product(shape(0)),
+        _ => 1,
+    }
+}
+
+pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();
-    let mut room = MAX_FOLDED;
+    let constants = graph.values.iter().filter_map(|v| v.constant.as_ref()).map(|t| t.len() as u64).sum();
+    let mut spent = Spent { limits: options.limits, constants, folding: 0 };
     let nodes = std::mem::take(&mut graph.nodes);
     for node in nodes {
-        let folded = step(graph, &node, &mut room).unwrap_or_else(|error| {
+        let folded = step(graph, &node, &mut spent).unwrap_or_else(|error| {
             for id in node.outputs.iter().flatten() {
                 graph.value_mut(*id).shape = None;
             }
@@ -40,18 +74,18 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
 
 /// Infers `node`'s results and folds it where possible; whether it folded. `Err(None)` when an operand is unknown, which
 /// has been reported where it arose.
-fn step(graph: &mut Graph, node: &Node, room: &mut usize) -> Result<bool, Option<Diagnostic>> {
+fn step(graph: &mut Graph, node: &Node, spent: &mut Spent) -> Result<bool, Option<Diagnostic>> {
     let op = ops::find(node).ok_or_else(|| ops::unsupported(node))?;
     let call = Call::of(graph, node).ok_or(None)?;
     let results = infer(op, &call, graph)?;
+    for result in &results {
+        spent.limits.check_shape(&result.shape).map_err(|e| e.at_node(node))?;
+    }
     let constant = call.args.iter().flatten().all(|a| a.tensor.is_some());
     let tensors = if results.iter().all(|r| r.value.is_some()) {
         results.iter().filter_map(|r| r.value.clone()).collect()
     } else if constant {
-        let size = results.iter().filter_map(|r| element_count(&r.shape)).fold(0, usize::saturating_add);
-        *room = room
-            .checked_sub(size)
-            .ok_or_else(|| call.error(format!("computes too large a constant, of {size} elements")))?;
+        spent.count(&call, &results).map_err(|e| e.at_node(node))?;
         (op.eval)(&call)?
     } else if matches!(op.stage, Stage::FoldOnly) {
         return Err(Some(not_folded(&call)));
@@ -88,11 +122,6 @@ pub(super) fn infer(op: &OpDef, call: &Call<'_>, graph: &Graph) -> Result<Vec<In
         let Some(result) = results.get(index) else {
             return Err(call.error(format!("its output {index} is not supported")));
         };
-        if !ops::within(&result.shape, MAX_ELEMENTS) {
-            return Err(
-                call.error(format!("its result has the shape {:?}, which is too large", result.shape))
-            );
-        }
         let value = graph.value(*id);
         if let Some(declared) = &value.shape
             && (declared.len() != result.shape.len()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hs_ir::{Graph, Grid, Names, Node, Tensor, Value, ValueId};
 
 use crate::diagnostic::Diagnostics;
+use crate::limits::Limits;
 use crate::lower::Arithmetic;
 use crate::ops::Call;
 
@@ -18,7 +19,8 @@ mod fuse;
 mod hls4ml;
 mod identity;
 mod padding;
-mod rescale;
+mod per_channel;
+pub(crate) mod rescale;
 mod tables;
 
 /// A rewrite of the whole graph that keeps what it computes.
@@ -43,6 +45,12 @@ pub struct PassOptions {
     pub split: BTreeSet<String>,
     /// Native arithmetic: ONNX names of nodes whose scales have types of their own: they are folded into nothing.
     pub apart: BTreeSet<String>,
+    /// Native arithmetic: bits of weights that are fitted to each output channel.
+    pub per_channel: Option<u32>,
+    /// ONNX names of nodes whose weights have types of their own.
+    pub weighted: BTreeSet<String>,
+    /// How large tensors and constants may become.
+    pub limits: Limits,
 }
 
 impl PassOptions {
@@ -72,6 +80,8 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "tables", run: tables::run },
     // Needs Affine and Dense.
     Pass { name: "fuse", run: fuse::run },
+    // What follows is folded into the weights by now.
+    Pass { name: "per_channel", run: per_channel::run },
     Pass { name: "padding", run: padding::run },
     // What fusion left without effect.
     Pass { name: "identity", run: identity::run },

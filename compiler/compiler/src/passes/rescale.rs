@@ -12,7 +12,7 @@ use hs_ir::{Attr, Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Uses, Val
 
 use super::{Constants, PassOptions, affine};
 use crate::diagnostic::Diagnostics;
-use crate::lower::constants::grid_format;
+use crate::lower::constants::{grid_format, scale_frac};
 use crate::ops::linear::exact_range;
 use crate::ops::quant::Quant;
 use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS, model_op};
@@ -23,7 +23,7 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
     if !foreign {
         return Ok(());
     }
-    let mut state = State { names: Names::of_nodes(graph), constants: Constants::new(graph) };
+    let mut state = State::new(graph);
     let nodes = std::mem::take(&mut graph.nodes);
     for node in nodes {
         state.step(graph, node);
@@ -38,13 +38,14 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
     Ok(())
 }
 
-struct State {
+/// Names for what is added.
+pub(super) struct State {
     names: Names,
     constants: Constants,
 }
 
 /// Ends the name of a layer over integers, whose scaling carries the model's name.
-const INTEGER: &str = "/integer";
+pub(crate) const INTEGER: &str = "/integer";
 
 /// The quantiser that `node` is, when no fixed-point type has its grid.
 pub(super) fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
@@ -60,11 +61,24 @@ pub(super) fn integers(grid: &Grid) -> Grid {
     Grid { scale: vec![1.0], axis: None, zero_point: 0.0, ..grid.clone() }
 }
 
-fn is_layer(node: &Node) -> bool {
+/// A grid that holds `scale` exactly, where all are powers of two.
+fn powers_of_two(scale: &[f64]) -> Option<Grid> {
+    let fracs: Vec<i32> = scale.iter().map(|s| scale_frac(*s)).collect::<Option<_>>()?;
+    let (lo, hi) = (*fracs.iter().min()?, *fracs.iter().max()?);
+    let bits = u32::try_from(hi - lo + 1).ok().filter(|bits| *bits < 63)?;
+    let scale = vec![2f64.powi(-hi)];
+    Some(Grid { scale, axis: None, zero_point: 0.0, bits, signed: false, narrow: false })
+}
+
+pub(super) fn is_layer(node: &Node) -> bool {
     node.is("Conv") || (node.domain == INTERNAL_DOMAIN && node.op == "Dense")
 }
 
 impl State {
+    pub(super) fn new(graph: &Graph) -> Self {
+        Self { names: Names::of_nodes(graph), constants: Constants::new(graph) }
+    }
+
     fn step(&mut self, graph: &mut Graph, node: Node) {
         if let Some(quant) = quantiser(graph, &node) {
             self.split(graph, node, &quant);
@@ -83,9 +97,15 @@ impl State {
         graph.add_value(Value { dtype, shape, ..Value::named(name) })
     }
 
-    fn list(&mut self, graph: &mut Graph, name: &str, values: Vec<f64>) -> Option<ValueId> {
+    fn list(
+        &mut self,
+        graph: &mut Graph,
+        name: &str,
+        values: Vec<f64>,
+        grid: Option<Arc<Grid>>,
+    ) -> Option<ValueId> {
         let tensor = Tensor::new(hs_ir::DType::F64, vec![values.len()], TensorData::F64(values)).ok()?;
-        Some(self.constants.add(graph, name, tensor, None))
+        Some(self.constants.add(graph, name, tensor, grid))
     }
 
     /// Appends x × scale + bias along `axis` under the free name `name`.
@@ -96,8 +116,9 @@ impl State {
         (x, y): (ValueId, ValueId),
         (axis, scale, bias): (Option<usize>, Vec<f64>, Option<Vec<f64>>),
     ) {
-        let scale = self.list(graph, &format!("{name}_scale"), scale);
-        let bias = bias.and_then(|b| self.list(graph, &format!("{name}_bias"), b));
+        let exact = powers_of_two(&scale).map(Arc::new);
+        let scale = self.list(graph, &format!("{name}_scale"), scale, exact);
+        let bias = bias.and_then(|b| self.list(graph, &format!("{name}_bias"), b, None));
         let mut node = Node {
             sources: vec![name.clone()],
             name,
@@ -168,9 +189,7 @@ impl State {
     fn integer_weights(&mut self, graph: &mut Graph, mut node: Node) {
         let grid = node.input(1).and_then(|w| graph.value(w).grid.clone());
         let fits = |g: &Grid| grid_format(g).is_err() && g.zero_point == 0.0 && g.axis.is_none_or(|a| a == 0);
-        let (Some(grid), Some(y)) = (grid.filter(|g| fits(g)), node.output(0)) else {
-            return graph.nodes.push(node);
-        };
+        let Some(grid) = grid.filter(|g| fits(g)) else { return graph.nodes.push(node) };
         let Some(weights) = node.input(1).and_then(|w| graph.constant(w)).cloned() else {
             return graph.nodes.push(node);
         };
@@ -182,12 +201,15 @@ impl State {
         let Ok(tensor) = Tensor::from_f32(weights.shape().to_vec(), data.collect()) else {
             return graph.nodes.push(node);
         };
+        self.integer_layer(graph, &mut node, tensor, &grid);
+    }
+
+    /// Appends the layer `node` with `integers` for weights, whose scales are those of `grid`, and its scaling.
+    pub(super) fn integer_layer(&mut self, graph: &mut Graph, node: &mut Node, weights: Tensor, grid: &Grid) {
+        let Some(y) = node.output(0) else { return graph.nodes.push(node.clone()) };
         let name = format!("{}_integer_weight", node.name);
-        let new = self.constants.add(graph, &name, tensor, Some(Arc::new(integers(&grid))));
-        self.layer_and_scaling(graph, &mut node, y, grid.scale.clone());
-        // The layer stands just in front of its scaling.
-        let at = graph.nodes.len() - 2;
-        graph.nodes[at].inputs[1] = Some(new);
+        node.inputs[1] = Some(self.constants.add(graph, &name, weights, Some(Arc::new(integers(grid)))));
+        self.layer_and_scaling(graph, node, y, grid.scale.clone());
     }
 
     /// Appends the layer `node` without its bias, and behind it a scaling with the bias. The scaling takes over the layer's

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hs_compiler::lower::{Arithmetic, LayerOptions, LowerOptions, Lowered, ObservedRanges, lower};
+use hs_compiler::lower::{Arithmetic, LayerOptions, LowerOptions, Lowered, Observed, ObservedRanges, lower};
 use hs_compiler::onnx::{self, builder::ModelBuilder};
 use hs_compiler::passes::{NormalGraph, PassOptions, normalise, normalise_with};
 use hs_compiler::reference::eval_all;
@@ -44,26 +44,25 @@ pub(crate) fn run(program: &Program, inputs: &[Tensor]) -> Vec<Vec<f64>> {
     outputs.collect()
 }
 
-/// Smallest and largest value of every tensor in one run.
+/// What one run makes of every tensor.
 pub(crate) fn ranges(graph: &NormalGraph, inputs: &[Tensor]) -> ObservedRanges {
     let graph = graph.graph();
     let run = eval_all(graph, inputs).unwrap();
     let values = graph.values.iter().enumerate();
     let range = |(i, value): (usize, &hs_ir::Value)| {
-        let all = run.get(ValueId::new(i))?.to_f64();
-        let bounds = all.iter().fold((f64::MAX, f64::MIN), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
-        Some((value.name.clone(), bounds))
+        let mut seen = Observed::default();
+        seen.extend(run.get(ValueId::new(i))?.to_f64());
+        Some((value.name.clone(), seen))
     };
     values.filter_map(range).collect()
 }
 
-/// Smallest and largest value of every tensor in all of `rows`.
+/// What all of `rows` make of every tensor.
 pub(crate) fn ranges_of(graph: &NormalGraph, rows: &[[Tensor; 1]]) -> ObservedRanges {
     let mut all = ObservedRanges::new();
     for row in rows {
-        for (name, (lo, hi)) in ranges(graph, row) {
-            let seen = all.entry(name).or_insert((lo, hi));
-            *seen = (seen.0.min(lo), seen.1.max(hi));
+        for (name, seen) in ranges(graph, row) {
+            all.entry(name).or_default().merge(&seen);
         }
     }
     all

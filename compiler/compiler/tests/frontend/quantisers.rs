@@ -1,8 +1,9 @@
 //! QONNX's quantisers: any scale, zero points, bipolar; and what lies behind them.
 
+use hs_compiler::config;
 use hs_compiler::lower::{LowerOptions, lower};
-use hs_compiler::onnx::builder::ModelBuilder;
-use hs_compiler::passes::normalise;
+use hs_compiler::onnx::{builder::ModelBuilder, import_bytes};
+use hs_compiler::passes::{normalise, normalise_with};
 use hs_compiler::reference::eval;
 use hs_hw::Op;
 use hs_ir::Tensor;
@@ -143,4 +144,65 @@ fn constants_quantised_by_element() {
     let weights = graph.graph().constant(graph.graph().nodes[0].input(1).unwrap()).unwrap().to_f64();
     // Rows are outputs; 0.77 has no bits, and 0.5 is held to one step of 0.0625.
     assert_eq!(weights, [0.5, 0.0, -0.25, 0.0625]);
+}
+
+/// With `per_channel` each output channel has 8 bits for its own weights: the layer is the one over weights rounded so,
+/// whatever the others are.
+#[test]
+fn weights_fitted_to_each_output_channel() {
+    let sizes = [4.0, 0.03, 0.0, 0.0009, 1.0];
+    let weight = |o: usize, i: usize| ((o * 7 + i * 5 + 3) % 11) as f64 / 11.0 * sizes[o] - 0.4 * sizes[o];
+    let rows: Vec<f64> = (0..3).flat_map(|i| (0..5).map(move |o| weight(o, i))).collect();
+    let floats: Vec<f32> = rows.iter().map(|w| *w as f32).collect();
+    let bias = [0.5, -0.01, 0.25, 0.002, 3.0];
+    for conv in [false, true] {
+        let mut m = ModelBuilder::new(17);
+        if conv {
+            let by_channel: Vec<f32> =
+                (0..5).flat_map(|o| (0..3).map(move |i| weight(o, i) as f32)).collect();
+            m.input("x", &[-1, 3, 2]).floats("w", &[5, 3, 1], &by_channel).floats("b", &[5], &bias);
+            m.node("Conv", &["x", "w", "b"], &["a"]).name("layer");
+        } else {
+            m.input("x", &[-1, 3]).floats("w", &[3, 5], &floats).floats("b", &[5], &bias);
+            m.node("Gemm", &["x", "w", "b"], &["a"]).name("layer");
+        }
+        m.node("Relu", &["a"], &["y"]).name("act");
+        m.output("y", if conv { &[-1, 5, 2] } else { &[-1, 5] });
+        let text =
+            "[model]\nprecision = \"fixed<8,4>\"\nper_channel = true\n[node.act]\nresult = \"fixed<40,6>\"\n";
+        let (graph, _) = import_bytes(&m.to_bytes(), None).unwrap();
+        let config = config::parse(text, &graph).unwrap();
+        let normal = normalise_with(graph, &config.pass_options()).unwrap();
+        let x: Vec<f64> = (0..if conv { 6 } else { 3 }).map(|i| f64::from(i) * 0.5 - 1.25).collect();
+        let shape = if conv { vec![1, 3, 2] } else { vec![1, 3] };
+        let x = Tensor::from_f32(shape, x.iter().map(|v| *v as f32).collect()).unwrap();
+        let ranges = [("x", (-2.0, 2.0)), ("y", (0.0, 20.0))].map(|(n, r)| (n.to_owned(), r.into()));
+        let options = LowerOptions { ranges: Some(ranges.into()), ..config.lower_options() };
+        let lowered = lower(&normal, &options).unwrap();
+        let Some(Op::Dot(dot)) =
+            lowered.program.nodes.iter().map(|n| &n.op).find(|op| matches!(op, Op::Dot(_)))
+        else {
+            panic!("{}", hs_hw::text::print(&lowered.program))
+        };
+        assert!(dot.weight.format.width() <= 8, "{}", dot.weight.format);
+        // By hand: 8 bits for the largest weight of each channel; biases of 16 bits.
+        let channel = |o: usize| (0..3).map(|i| f64::from(weight(o, i) as f32)).collect::<Vec<_>>();
+        let rounded = |o: usize| {
+            let w = channel(o);
+            let frac = (0..40)
+                .rev()
+                .find(|f| w.iter().all(|w| (-128.0..128.0).contains(&(w * 2f64.powi(*f)).round_ties_even())));
+            let step = 2f64.powi(-frac.unwrap());
+            w.iter().map(|w| (w / step).round_ties_even() * step).collect::<Vec<_>>()
+        };
+        let got = &run(&lowered.program, std::slice::from_ref(&x))[0];
+        let x = x.to_f64();
+        let places = if conv { 2 } else { 1 };
+        for (at, got) in got.iter().enumerate() {
+            let (o, place) = (at / places, at % places);
+            let sum: f64 = rounded(o).iter().enumerate().map(|(i, w)| w * x[i * places + place]).sum();
+            let bias = (f64::from(bias[o]) * 2f64.powi(13)).round_ties_even() / 2f64.powi(13);
+            assert!((got - (sum + bias).max(0.0)).abs() < 1e-6, "channel {o}: {got} {sum} {bias}");
+        }
+    }
 }

@@ -93,7 +93,8 @@ impl Lowerer<'_> {
             return false;
         }
         let f = ty.format;
-        let observed = self.options.ranges.as_ref().and_then(|r| r.get(&self.graph.value(v).name)).copied();
+        let observed = self.options.ranges.as_ref().and_then(|r| r.get(&self.graph.value(v).name));
+        let observed = observed.map(|o| (o.lo, o.hi));
         if observed.is_some_and(|(lo, hi)| lo >= f.value(f.min()) && hi <= f.value(f.max())) {
             return false;
         }
@@ -118,7 +119,7 @@ impl Lowerer<'_> {
     /// How far apart the values of the current node's input lie in the data, where that is known.
     fn observed_spread(&self) -> Option<f64> {
         let name = self.current().input(0).map(|v| self.graph.value(v).name.as_str())?;
-        self.options.ranges.as_ref()?.get(name).map(|(lo, hi)| hi - lo)
+        self.options.ranges.as_ref()?.get(name).map(|o| o.hi - o.lo)
     }
 
     /// Warns where the sums of a legacy softmax over `n` logits, which differ by up to `spread`, wrap in `table`, and
@@ -306,7 +307,7 @@ mod tests {
             move |o: &mut LowerOptions| {
                 of_node(o, "dense", |l| l.result = ty("fixed<16,6,RND,SAT>"));
                 let mut ranges = ObservedRanges::new();
-                ranges.insert("logits".to_owned(), (1.0, 1.0 + spread));
+                ranges.insert("logits".to_owned(), (1.0, 1.0 + spread).into());
                 o.ranges = Some(ranges);
             }
         };
@@ -345,7 +346,7 @@ mod tests {
         let observed = |spread: f64| {
             legacy(&|o| {
                 let mut ranges = ObservedRanges::new();
-                ranges.insert("logits".to_owned(), (-1.0, spread - 1.0));
+                ranges.insert("logits".to_owned(), (-1.0, spread - 1.0).into());
                 o.ranges = Some(ranges);
             })
         };
@@ -458,7 +459,7 @@ mod tests {
             move |o: &mut LowerOptions| {
                 accum("fixed<16,6,TRN,WRAP>")(o);
                 let mut ranges = ObservedRanges::new();
-                ranges.insert("logits".to_owned(), (-3.0, hi));
+                ranges.insert("logits".to_owned(), (-3.0, hi).into());
                 o.ranges = Some(ranges);
             }
         };
