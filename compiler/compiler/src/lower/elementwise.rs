@@ -16,9 +16,6 @@ use crate::{
     ops::{self, Activation},
 };
 
-/// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
-pub(super) const FUNCTION_FRAC: i32 = 14;
-
 /// Bits that hold each entry between two quantisers as it is.
 const ENTRY_WIDTH: u32 = 40;
 
@@ -166,7 +163,7 @@ impl Lowerer<'_> {
         let most = 2f64.powi(40);
         let (below, above) = (lo.clamp(-most, 0.0).floor(), hi.clamp(1.0, most).ceil());
         let reach = hs_fixed::Interval::new(below as i128, above as i128, 0);
-        let reach = reach.refine(FUNCTION_FRAC).ok_or_else(|| super::too_wide("the table"))?;
+        let reach = reach.refine(self.function_frac(v)).ok_or_else(|| super::too_wide("the table"))?;
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;
         let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;

@@ -26,6 +26,15 @@ pub(super) const WIDEST_EXACT: u32 = 48;
 /// Bits of a model input that a quantiser with a scale of its own reads: as many as a float has.
 const SCALED_WIDTH: u32 = 32;
 
+/// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
+const FUNCTION_FRAC: i32 = 14;
+
+/// Fraction bits of a tabulated function's result beyond the steps of the quantiser behind it.
+const STEP_GUARD: i32 = 12;
+
+/// Most fraction bits of a tabulated function's result.
+const MAX_FUNCTION_FRAC: i32 = 28;
+
 /// Which of a node's constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -214,6 +223,39 @@ impl<'a> Lowerer<'a> {
             }
         }
         self.declared(v, exact.lo < 0, said)
+    }
+
+    /// Fraction bits of the result `v` of a tabulated function: such that its rounding is lost in that of the quantiser behind.
+    pub(crate) fn function_frac(&self, v: ValueId) -> i32 {
+        self.steps_behind(v, 0)
+            .map_or(FUNCTION_FRAC, |frac| (frac + STEP_GUARD).clamp(FUNCTION_FRAC, MAX_FUNCTION_FRAC))
+    }
+
+    /// Fraction bits of the steps of the quantisers that read `v` times 2^`up`, through scalings and moves.
+    fn steps_behind(&self, v: ValueId, up: i32) -> Option<i32> {
+        let read = |index: &usize| {
+            let node = &self.graph.nodes[*index];
+            if node.op == "Quant" {
+                return Some(ops::quant::cast_type(self.graph, node).ok()?.format.frac() + up);
+            }
+            let out = node.output(0)?;
+            match (node.domain.as_str(), node.op.as_str()) {
+                (INTERNAL_DOMAIN, "Affine") => {
+                    let affine = Affine::parse(&Call::of(self.graph, node)?).ok()?;
+                    let scales = (0..affine.channels.max(1)).map(|c| affine.scale_at(c).abs());
+                    self.steps_behind(out, up + integer_bits(scales.fold(0.0, f64::max)))
+                }
+                // The other operand is taken for small.
+                ("", "Mul") => self.steps_behind(out, up + 3),
+                (
+                    "",
+                    "Add" | "Clip" | "Concat" | "Flatten" | "MaxPool" | "Pad" | "Relu" | "Reshape" | "Slice"
+                    | "Squeeze" | "Sub" | "Transpose" | "Unsqueeze",
+                ) => self.steps_behind(out, up),
+                _ => None,
+            }
+        };
+        self.uses[v.index()].iter().filter_map(read).max()
     }
 
     /// Whether a quantiser of the model comes behind `v`.

@@ -3,10 +3,14 @@
 //! `QLinearConv` and its kin become dequantised operands, the float operator and a quantiser: the same integers. Then each
 //! activation that is quantised and dequantised passes one `Quant`; operators between the two that only move or compare
 //! elements read and yield reals. Constants keep their `QuantizeLinear` and `DequantizeLinear`, which fold.
+//!
+//! Around operators between codes, ONNX Runtime does not follow ONNX's definition to the bit: it replaces them by kernels of
+//! its own, whose results the models' users know. [`Kernel`] holds in what those for 8 bits differ; the biases of layers it
+//! makes integers of the scale that the products have.
 
 use std::collections::HashMap;
 
-use hs_ir::{Attr, Attrs, DType, Graph, Names, Node, Tensor, Value, ValueId};
+use hs_ir::{Attr, Attrs, DType, Graph, Names, Node, Tensor, TensorData, Value, ValueId};
 
 use crate::ops::linear::{self, exact_range};
 use crate::ops::quant::LINEAR_ATTR;
@@ -72,6 +76,24 @@ const MOVERS: &[&str] = &[
     "Unsqueeze",
 ];
 
+/// What ONNX Runtime's kernels for 8-bit codes do otherwise than ONNX's definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// They add the zero point before they round, so that ties go elsewhere when it is odd.
+    ZeroFirst,
+    /// They take the whole part of 1/scale for the steps in 1.
+    WholeSteps,
+}
+
+/// The operators whose kernels differ.
+fn kernel(op: &str) -> Option<Kernel> {
+    match op {
+        "Add" | "AveragePool" | "Mul" => Some(Kernel::ZeroFirst),
+        "Softmax" => Some(Kernel::WholeSteps),
+        _ => None,
+    }
+}
+
 /// Rewrites a graph whose nodes are sorted.
 pub(super) fn rewrite(graph: &mut Graph, values: &mut Names) {
     let quantised = |n: &Node| n.op.starts_with('Q') || n.op == "DequantizeLinear";
@@ -83,11 +105,29 @@ pub(super) fn rewrite(graph: &mut Graph, values: &mut Names) {
     for node in &nodes {
         names.take(&node.name);
     }
-    let mut state = State { graph, names, values, out: Vec::new(), reals: HashMap::new(), known: Vec::new() };
+    let mut state = State {
+        graph,
+        names,
+        values,
+        out: Vec::new(),
+        reals: HashMap::new(),
+        known: Vec::new(),
+        dequantised: HashMap::new(),
+        sole_reader: HashMap::new(),
+    };
     for node in nodes {
         state.expand(node);
     }
     let nodes = std::mem::take(&mut state.out);
+    let reads = reads(&nodes, &state.graph.outputs);
+    for node in &nodes {
+        for id in node.inputs.iter().flatten().filter(|id| reads.get(id) == Some(&1)) {
+            state.sole_reader.insert(*id, (node.op.clone(), node.output(0)));
+        }
+    }
+    for id in &state.graph.outputs {
+        state.sole_reader.remove(id);
+    }
     state.known = state.graph.values.iter().map(|v| v.constant.is_some()).collect();
     let mut codes = Vec::new();
     for node in nodes {
@@ -115,6 +155,10 @@ struct State<'a> {
     out: Vec<Node>,
     reals: HashMap<ValueId, Codes>,
     known: Vec<bool>,
+    /// Reals behind codes: the type of those, and their scale.
+    dequantised: HashMap<ValueId, (DType, ValueId)>,
+    /// The operator that alone reads a value of the expanded graph, and what it yields.
+    sole_reader: HashMap<ValueId, (String, Option<ValueId>)>,
 }
 
 impl State<'_> {
@@ -226,7 +270,9 @@ impl State<'_> {
 
     /// Appends `node` with reals in the place of the codes of activations. Nodes that still yield codes are appended too, and
     /// noted in `codes`.
-    fn activation(&mut self, node: Node, codes: &mut Vec<String>) {
+    fn activation(&mut self, mut node: Node, codes: &mut Vec<String>) {
+        self.note_dequantised(&node);
+        self.integer_bias(&mut node);
         if node.op == "Constant" || node.inputs.iter().flatten().all(|i| self.known[i.index()]) {
             for id in node.outputs.iter().flatten() {
                 self.known[id.index()] = true;
@@ -242,13 +288,86 @@ impl State<'_> {
             (op, Some(of)) if node.domain.is_empty() && MOVERS.contains(&op) => self.mover(&node, of),
             _ => None,
         };
-        let mut node = node;
         if done.is_some() {
             node.name = self.names.fresh(&format!("{}/codes", node.name));
             node.sources = vec![node.name.clone()];
             codes.push(node.name.clone());
         }
         self.out.push(node);
+    }
+
+    fn note_dequantised(&mut self, node: &Node) {
+        if node.op != "DequantizeLinear" || !linear::DOMAINS.contains(&node.domain.as_str()) {
+            return;
+        }
+        let dtype = |slot: usize| Some(self.tensor(node.input(slot)?)?.dtype());
+        let code = dtype(2).or_else(|| dtype(0)).unwrap_or(DType::U8);
+        if let Some((y, scale)) = node.output(0).zip(node.input(1)) {
+            self.dequantised.insert(y, (code, scale));
+        }
+    }
+
+    /// Gives a layer between codes a bias of integers, of the scale that its products have.
+    fn integer_bias(&mut self, node: &mut Node) -> Option<()> {
+        let layer = node.domain.is_empty() && ["Conv", "ConvTranspose", "Gemm"].contains(&node.op.as_str());
+        let bias = node.input(2).filter(|b| layer && self.graph.constant(*b).is_some())?;
+        let scale = |id: Option<ValueId>| Some(self.tensor(self.dequantised.get(&id?)?.1)?.to_f64());
+        let (data, weights) = (scale(node.input(0))?, scale(node.input(1))?);
+        let ([data], values) = (&data[..], self.tensor(bias)?) else { return None };
+        let mut at = node.output(0)?;
+        while let (op, Some(y)) = self.sole_reader.get(&at)?
+            && op != "QuantizeLinear"
+        {
+            ["Clip", "Relu"].contains(&op.as_str()).then_some(())?;
+            at = *y;
+        }
+        let channels = [values.len()];
+        if values.shape() != channels || ![1, values.len()].contains(&weights.len()) {
+            return None;
+        }
+        let steps: Vec<f32> = weights.iter().map(|w| *data as f32 * *w as f32).collect();
+        let step = |i: usize| if steps.len() == 1 { steps[0] } else { steps[i] };
+        let code =
+            |(i, b): (usize, f64)| Some((b as f32 / step(i)).round_ties_even()).filter(|q| q.abs() < 2e9);
+        let codes: Option<Vec<i64>> =
+            values.to_f64().into_iter().enumerate().map(|b| Some(code(b)? as i64)).collect();
+        let codes = Tensor::new(DType::I32, channels.to_vec(), TensorData::I64(codes?)).ok()?;
+        let name = self.name_of(bias);
+        let codes = self.constant(&format!("{name}_codes"), codes);
+        let steps = if steps.len() == 1 { Tensor::scalar_f32(steps[0]) } else { Tensor::vec_f32(steps) };
+        let steps = self.constant(&format!("{name}_scale"), steps);
+        let reals = self.value(&format!("{name}_reals"));
+        self.known[reals.index()] = true;
+        self.push(&format!("{}/bias", node.name), "DequantizeLinear", &[Some(codes), Some(steps)], reals)
+            .attrs
+            .set("axis", Attr::Int(0));
+        node.inputs[2] = Some(reals);
+        Some(())
+    }
+
+    /// How ONNX Runtime's kernel for what computes `x`, which a quantiser to codes of the type `to` reads, differs.
+    fn kernel(&self, x: ValueId, to: DType) -> Option<Kernel> {
+        let node = self.out.iter().rev().find(|n| n.output(0) == Some(x))?;
+        let kernel = kernel(&node.op).filter(|_| node.domain.is_empty())?;
+        let bytes = matches!(to, DType::I8 | DType::U8);
+        let alike = |id: &ValueId| self.dequantised.get(id).is_some_and(|(code, _)| *code == to);
+        let alone = self.sole_reader.contains_key(&x);
+        (bytes && alone && node.inputs.iter().flatten().all(alike)).then_some(kernel)
+    }
+
+    /// `x` times the whole part of the steps of `scale` in 1, over their number.
+    fn whole_steps(&mut self, node: &Node, x: ValueId, scale: ValueId) -> Option<ValueId> {
+        let tensor = self.tensor(scale)?;
+        let [step] = tensor.to_f64()[..] else { return None };
+        let whole = f64::from((1.0 / step as f32).floor());
+        if whole < 1.0 || (whole * step) as f32 == 1.0 {
+            return None;
+        }
+        let name = self.name_of(x);
+        let factor = self.constant(&format!("{name}_steps"), Tensor::scalar_f32((whole * step) as f32));
+        let y = self.value(&format!("{name}_whole"));
+        self.push(&format!("{}/whole_steps", node.name), "Mul", &[Some(x), Some(factor)], y);
+        Some(y)
     }
 
     /// The constant that `id` is, directly or as the value of a `Constant`.
@@ -276,7 +395,13 @@ impl State<'_> {
             },
         };
         let (bits, signed) = linear::width(dtype);
-        let reals = self.quant(node, (x, y), scale, zero, (bits, signed, false))?;
+        let kernel = self.kernel(x, dtype);
+        let read = match kernel {
+            Some(Kernel::WholeSteps) => self.whole_steps(node, x, scale).unwrap_or(x),
+            Some(Kernel::ZeroFirst) | None => x,
+        };
+        let linear = kernel != Some(Kernel::ZeroFirst);
+        let reals = self.quant(node, (read, y), (scale, zero, linear), (bits, signed, false))?;
         self.reals.insert(y, Codes { reals, source: Some(x), scale, zero: node.input(2) });
         Some(())
     }
@@ -286,8 +411,7 @@ impl State<'_> {
         &mut self,
         node: &Node,
         (x, y): (ValueId, ValueId),
-        scale: ValueId,
-        zero: i64,
+        (scale, zero, linear): (ValueId, i64, bool),
         (bits, signed, narrow): (u32, bool, bool),
     ) -> Option<ValueId> {
         let name = self.name_of(y);
@@ -304,7 +428,7 @@ impl State<'_> {
         new.attrs = Attrs::from_iter([
             ("signed", Attr::Int(signed.into())),
             ("narrow", Attr::Int(narrow.into())),
-            (LINEAR_ATTR, Attr::Int(1)),
+            (LINEAR_ATTR, Attr::Int(linear.into())),
             ("axis", Attr::Int(axis)),
         ]);
         new.inputs = vec![Some(x), Some(scale), Some(zero), Some(width)];
@@ -325,7 +449,7 @@ impl State<'_> {
         if zero {
             return None;
         }
-        let reals = self.quant(node, (of.source?, y), of.scale, 0, range)?;
+        let reals = self.quant(node, (of.source?, y), (of.scale, 0, true), range)?;
         self.reals.insert(y, Codes { reals, ..of });
         Some(())
     }
@@ -364,12 +488,18 @@ impl State<'_> {
     }
 }
 
-/// `nodes` without those named in `codes` that nothing reads.
-fn without_unread(nodes: Vec<Node>, codes: &[String], outputs: &[ValueId]) -> Vec<Node> {
+/// How often each value is read.
+fn reads(nodes: &[Node], outputs: &[ValueId]) -> HashMap<ValueId, usize> {
     let mut reads: HashMap<ValueId, usize> = HashMap::new();
     for id in nodes.iter().flat_map(|n| n.inputs.iter().flatten()).chain(outputs) {
         *reads.entry(*id).or_default() += 1;
     }
+    reads
+}
+
+/// `nodes` without those named in `codes` that nothing reads.
+fn without_unread(nodes: Vec<Node>, codes: &[String], outputs: &[ValueId]) -> Vec<Node> {
+    let mut reads = reads(&nodes, outputs);
     let mut kept: Vec<Node> = Vec::with_capacity(nodes.len());
     for node in nodes.into_iter().rev() {
         let unread = node.outputs.iter().flatten().all(|y| reads.get(y).is_none_or(|n| *n == 0));
