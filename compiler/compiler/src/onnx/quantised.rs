@@ -4,13 +4,12 @@
 //! activation that is quantised and dequantised passes one `Quant`; operators between the two that only move or compare
 //! elements read and yield reals. Constants keep their `QuantizeLinear` and `DequantizeLinear`, which fold.
 //!
-//! Around operators between codes, ONNX Runtime does not follow ONNX's definition to the bit: it replaces them by kernels of
-//! its own, whose results the models' users know. [`Kernel`] holds in what those for 8 bits differ; the biases of layers it
-//! makes integers of the scale that the products have.
+//! ONNX Runtime's quantised operators are what its kernels do, which differs from the float operator between quantisers where
+//! [`Kernel`] says so.
 
 use std::collections::HashMap;
 
-use hs_ir::{Attr, Attrs, DType, Graph, Names, Node, Tensor, TensorData, Value, ValueId};
+use hs_ir::{Attr, Attrs, DType, Graph, Names, Node, Tensor, Value, ValueId};
 
 use crate::ops::linear::{self, exact_range};
 use crate::ops::quant::LINEAR_ATTR;
@@ -76,20 +75,20 @@ const MOVERS: &[&str] = &[
     "Unsqueeze",
 ];
 
-/// What ONNX Runtime's kernels for 8-bit codes do otherwise than ONNX's definition.
+/// What a quantised operator of ONNX Runtime does otherwise than the float operator between quantisers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kernel {
-    /// They add the zero point before they round, so that ties go elsewhere when it is odd.
+    /// It adds the zero point before it rounds, so that ties go elsewhere when it is odd.
     ZeroFirst,
-    /// They take the whole part of 1/scale for the steps in 1.
+    /// It takes the whole part of 1/scale for the steps in 1.
     WholeSteps,
 }
 
-/// The operators whose kernels differ.
+/// In what the quantised operator `op` differs.
 fn kernel(op: &str) -> Option<Kernel> {
     match op {
-        "Add" | "AveragePool" | "Mul" => Some(Kernel::ZeroFirst),
-        "Softmax" => Some(Kernel::WholeSteps),
+        "QLinearAdd" | "QLinearAveragePool" | "QLinearMul" => Some(Kernel::ZeroFirst),
+        "QLinearSoftmax" => Some(Kernel::WholeSteps),
         _ => None,
     }
 }
@@ -112,22 +111,12 @@ pub(super) fn rewrite(graph: &mut Graph, values: &mut Names) {
         out: Vec::new(),
         reals: HashMap::new(),
         known: Vec::new(),
-        dequantised: HashMap::new(),
-        sole_reader: HashMap::new(),
+        kernels: HashMap::new(),
     };
     for node in nodes {
         state.expand(node);
     }
     let nodes = std::mem::take(&mut state.out);
-    let reads = reads(&nodes, &state.graph.outputs);
-    for node in &nodes {
-        for id in node.inputs.iter().flatten().filter(|id| reads.get(id) == Some(&1)) {
-            state.sole_reader.insert(*id, (node.op.clone(), node.output(0)));
-        }
-    }
-    for id in &state.graph.outputs {
-        state.sole_reader.remove(id);
-    }
     state.known = state.graph.values.iter().map(|v| v.constant.is_some()).collect();
     let mut codes = Vec::new();
     for node in nodes {
@@ -155,10 +144,8 @@ struct State<'a> {
     out: Vec<Node>,
     reals: HashMap<ValueId, Codes>,
     known: Vec<bool>,
-    /// Reals behind codes: the type of those, and their scale.
-    dequantised: HashMap<ValueId, (DType, ValueId)>,
-    /// The operator that alone reads a value of the expanded graph, and what it yields.
-    sole_reader: HashMap<ValueId, (String, Option<ValueId>)>,
+    /// Codes that a quantised operator yields, and in what it differs.
+    kernels: HashMap<ValueId, Kernel>,
 }
 
 impl State<'_> {
@@ -261,6 +248,9 @@ impl State<'_> {
             new.attrs.remove(attr);
         }
         let Some(y) = node.output(0).filter(|_| scale.is_some()) else { return self.out.push(new) };
+        if let Some(kernel) = kernel(&node.op) {
+            self.kernels.insert(y, kernel);
+        }
         let reals = self.value(&format!("{}_reals", self.name_of(y)));
         new.outputs = vec![Some(reals)];
         let name = format!("{}/quantise", new.name);
@@ -271,8 +261,6 @@ impl State<'_> {
     /// Appends `node` with reals in the place of the codes of activations. Nodes that still yield codes are appended too, and
     /// noted in `codes`.
     fn activation(&mut self, mut node: Node, codes: &mut Vec<String>) {
-        self.note_dequantised(&node);
-        self.integer_bias(&mut node);
         if node.op == "Constant" || node.inputs.iter().flatten().all(|i| self.known[i.index()]) {
             for id in node.outputs.iter().flatten() {
                 self.known[id.index()] = true;
@@ -294,65 +282,6 @@ impl State<'_> {
             codes.push(node.name.clone());
         }
         self.out.push(node);
-    }
-
-    fn note_dequantised(&mut self, node: &Node) {
-        if node.op != "DequantizeLinear" || !linear::DOMAINS.contains(&node.domain.as_str()) {
-            return;
-        }
-        let dtype = |slot: usize| Some(self.tensor(node.input(slot)?)?.dtype());
-        let code = dtype(2).or_else(|| dtype(0)).unwrap_or(DType::U8);
-        if let Some((y, scale)) = node.output(0).zip(node.input(1)) {
-            self.dequantised.insert(y, (code, scale));
-        }
-    }
-
-    /// Gives a layer between codes a bias of integers, of the scale that its products have.
-    fn integer_bias(&mut self, node: &mut Node) -> Option<()> {
-        let layer = node.domain.is_empty() && ["Conv", "ConvTranspose", "Gemm"].contains(&node.op.as_str());
-        let bias = node.input(2).filter(|b| layer && self.graph.constant(*b).is_some())?;
-        let scale = |id: Option<ValueId>| Some(self.tensor(self.dequantised.get(&id?)?.1)?.to_f64());
-        let (data, weights) = (scale(node.input(0))?, scale(node.input(1))?);
-        let ([data], values) = (&data[..], self.tensor(bias)?) else { return None };
-        let mut at = node.output(0)?;
-        while let (op, Some(y)) = self.sole_reader.get(&at)?
-            && op != "QuantizeLinear"
-        {
-            ["Clip", "Relu"].contains(&op.as_str()).then_some(())?;
-            at = *y;
-        }
-        let channels = [values.len()];
-        if values.shape() != channels || ![1, values.len()].contains(&weights.len()) {
-            return None;
-        }
-        let steps: Vec<f32> = weights.iter().map(|w| *data as f32 * *w as f32).collect();
-        let step = |i: usize| if steps.len() == 1 { steps[0] } else { steps[i] };
-        let code =
-            |(i, b): (usize, f64)| Some((b as f32 / step(i)).round_ties_even()).filter(|q| q.abs() < 2e9);
-        let codes: Option<Vec<i64>> =
-            values.to_f64().into_iter().enumerate().map(|b| Some(code(b)? as i64)).collect();
-        let codes = Tensor::new(DType::I32, channels.to_vec(), TensorData::I64(codes?)).ok()?;
-        let name = self.name_of(bias);
-        let codes = self.constant(&format!("{name}_codes"), codes);
-        let steps = if steps.len() == 1 { Tensor::scalar_f32(steps[0]) } else { Tensor::vec_f32(steps) };
-        let steps = self.constant(&format!("{name}_scale"), steps);
-        let reals = self.value(&format!("{name}_reals"));
-        self.known[reals.index()] = true;
-        self.push(&format!("{}/bias", node.name), "DequantizeLinear", &[Some(codes), Some(steps)], reals)
-            .attrs
-            .set("axis", Attr::Int(0));
-        node.inputs[2] = Some(reals);
-        Some(())
-    }
-
-    /// How ONNX Runtime's kernel for what computes `x`, which a quantiser to codes of the type `to` reads, differs.
-    fn kernel(&self, x: ValueId, to: DType) -> Option<Kernel> {
-        let node = self.out.iter().rev().find(|n| n.output(0) == Some(x))?;
-        let kernel = kernel(&node.op).filter(|_| node.domain.is_empty())?;
-        let bytes = matches!(to, DType::I8 | DType::U8);
-        let alike = |id: &ValueId| self.dequantised.get(id).is_some_and(|(code, _)| *code == to);
-        let alone = self.sole_reader.contains_key(&x);
-        (bytes && alone && node.inputs.iter().flatten().all(alike)).then_some(kernel)
     }
 
     /// `x` times the whole part of the steps of `scale` in 1, over their number.
@@ -395,7 +324,7 @@ impl State<'_> {
             },
         };
         let (bits, signed) = linear::width(dtype);
-        let kernel = self.kernel(x, dtype);
+        let kernel = self.kernels.get(&y).copied();
         let read = match kernel {
             Some(Kernel::WholeSteps) => self.whole_steps(node, x, scale).unwrap_or(x),
             Some(Kernel::ZeroFirst) | None => x,
@@ -488,18 +417,12 @@ impl State<'_> {
     }
 }
 
-/// How often each value is read.
-fn reads(nodes: &[Node], outputs: &[ValueId]) -> HashMap<ValueId, usize> {
+/// `nodes` without those named in `codes` that nothing reads.
+fn without_unread(nodes: Vec<Node>, codes: &[String], outputs: &[ValueId]) -> Vec<Node> {
     let mut reads: HashMap<ValueId, usize> = HashMap::new();
     for id in nodes.iter().flat_map(|n| n.inputs.iter().flatten()).chain(outputs) {
         *reads.entry(*id).or_default() += 1;
     }
-    reads
-}
-
-/// `nodes` without those named in `codes` that nothing reads.
-fn without_unread(nodes: Vec<Node>, codes: &[String], outputs: &[ValueId]) -> Vec<Node> {
-    let mut reads = reads(&nodes, outputs);
     let mut kept: Vec<Node> = Vec::with_capacity(nodes.len());
     for node in nodes.into_iter().rev() {
         let unread = node.outputs.iter().flatten().all(|y| reads.get(y).is_none_or(|n| *n == 0));
