@@ -5,11 +5,12 @@ use hs_hw::{Act, Codes, Index, Lut, Op, ValueId as HwId};
 use hs_ir::{Tensor, ValueId};
 
 use super::{
-    Cost, Lowerer, TableNote, constants,
+    Cost, Lowerer, TableNote,
+    constants::{self, Choice},
     exact::Exact,
     layout::{Val, identity},
     table::{self, Function},
-    types::{Part, plain},
+    types::{Part, SCALED_WIDTH, plain},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -43,21 +44,23 @@ impl Lowerer<'_> {
         if self.hls4ml() {
             return self.hls4ml_affine(name, input, constants, v);
         }
+        // The channels of a model's input may be of very different sizes, and so their scales.
+        let channels = matches!(self.node(input.hw).op, Op::Input { .. })
+            && self.options.ranges.is_some()
+            && constants.scale.is_some_and(|t| t.len() > 1);
         let scale = match constants.scale {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes(
-                    "scale",
-                    &values,
-                    self.constant_choice(constants.scale_value, Part::Weight)?,
-                )?
+                let choice = self.constant_choice(constants.scale_value, Part::Weight)?;
+                constants::codes("scale", &values, wide(choice, channels))?
             }
             None => Codes::new(bit()?, vec![1]),
         };
         let bias = match constants.bias {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes("bias", &values, self.constant_choice(constants.bias_value, Part::Bias)?)?
+                let choice = self.constant_choice(constants.bias_value, Part::Bias)?;
+                constants::codes("bias", &values, wide(choice, channels))?
             }
             None => Codes::new(bit()?, vec![0]),
         };
@@ -233,6 +236,14 @@ impl Lowerer<'_> {
             return self.hls4ml_activate(name, input, act, v);
         }
         self.finish_alone(name, input, act, v)
+    }
+}
+
+/// `choice` with bits for constants of very different sizes, where `channels` have them.
+fn wide(choice: Choice<'_>, channels: bool) -> Choice<'_> {
+    match choice {
+        Choice::Fit(width) if channels => Choice::Fit(width.max(SCALED_WIDTH)),
+        choice => choice,
     }
 }
 

@@ -23,8 +23,9 @@ const UNQUANTISED_WIDTH: u32 = 26;
 /// Widest exact result that is kept when the model brings its own quantisers.
 pub(super) const WIDEST_EXACT: u32 = 48;
 
-/// Bits of a model input that a quantiser with a scale of its own reads: as many as a float has.
-const SCALED_WIDTH: u32 = 32;
+/// Bits of a model input that is scaled, by a quantiser or channel by channel, and of the scales of channels: as many as a
+/// float has.
+pub(super) const SCALED_WIDTH: u32 = 32;
 
 /// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
 const FUNCTION_FRAC: i32 = 14;
@@ -123,7 +124,41 @@ impl<'a> Lowerer<'a> {
         {
             return Ok(ty);
         }
-        self.declared(v, true, self.options.input)
+        let declared = self.declared(v, true, self.options.input)?;
+        match self.places_of_channels(v) {
+            Some(frac) if self.options.input.is_none() && frac > declared.format.frac() => {
+                let int = declared.format.int();
+                let width = (i64::from(int) + i64::from(frac)).clamp(1, i64::from(SCALED_WIDTH)) as u32;
+                match Format::new(declared.format.is_signed(), width.max(declared.format.width()), int) {
+                    Ok(format) => Ok(Type { format, ..declared }),
+                    Err(_) => Ok(declared),
+                }
+            }
+            _ => Ok(declared),
+        }
+    }
+
+    /// Fraction bits that the model input `v` needs where a scaling takes its channels to one range: those that the scaling's
+    /// result has, and those that the largest scale takes away. Only calibration tells that range.
+    fn places_of_channels(&self, v: ValueId) -> Option<i32> {
+        let observed = self.options.ranges.as_ref()?;
+        let read = |index: &usize| {
+            let node = &self.graph.nodes[*index];
+            let out = node.output(0)?;
+            if node.domain.is_empty()
+                && ["Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"].contains(&node.op.as_str())
+            {
+                return self.places_of_channels(out);
+            }
+            let known = node.domain == INTERNAL_DOMAIN
+                && node.op == "Affine"
+                && observed.contains_key(&self.graph.value(out).name);
+            let affine = Affine::parse(&Call::of(self.graph, node)?).ok().filter(|_| known)?;
+            let scale = affine.scale.filter(|scale| scale.len() > 1)?;
+            let result = self.declared(out, true, None).ok()?;
+            Some(result.format.frac() + integer_bits(scale.iter().fold(0.0, |m, s| m.max(s.abs()))))
+        };
+        self.uses[v.index()].iter().filter_map(read).max()
     }
 
     /// The type of a value that only quantisers of the model read, all of them alike: what they cast into, or where that is
