@@ -105,25 +105,36 @@ const OPERATORS: &[&str] = &[
     "upsample_conv",
 ];
 
-#[test]
-fn lowered_operators() {
+/// Compiles and runs fixtures of `folder` in both io types.
+fn simulated(folder: &str, names: &[&str], options: &LowerOptions) {
     if !can_simulate() {
         return;
     }
-    let options = LowerOptions { precision: Some("fixed<12,5>".parse().unwrap()), ..LowerOptions::default() };
     let mut cases: Vec<Case> = Vec::new();
-    for name in OPERATORS {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/fixtures/ops/{name}.onnx"));
+    for name in names {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        let path = fixtures.join(folder).join(format!("{name}.onnx"));
         let graph = normalise(onnx::import(&path).unwrap().0).unwrap();
-        let p = lower(&graph, &options).unwrap_or_else(|e| panic!("{name}: {e}")).program;
+        let p = lower(&graph, options).unwrap_or_else(|e| panic!("{name}: {e}")).program;
         cases.extend([Io::Parallel, Io::Stream].map(|io| (p.clone(), lay_out(&p, io))));
     }
     let dir = tempfile::tempdir().unwrap();
     let found = differences(&cases, &dir.path().join("many"), 7).unwrap();
     for (k, difference) in found.into_iter().enumerate() {
-        assert_eq!(difference, None, "{}", OPERATORS[k / 2]);
+        assert_eq!(difference, None, "{}", names[k / 2]);
     }
+}
+
+#[test]
+fn lowered_operators() {
+    let precision = Some("fixed<12,5>".parse().unwrap());
+    simulated("ops", OPERATORS, &LowerOptions { precision, ..LowerOptions::default() });
+}
+
+#[test]
+fn quantised_models() {
+    let names = ["functions_qdq_u8s8", "gates_qoperator_u8s8", "residual_qdq_u8s8_channel"];
+    simulated("quantised", &names, &LowerOptions::default());
 }
 
 #[test]

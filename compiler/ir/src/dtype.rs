@@ -34,6 +34,8 @@ dtypes! {
     F32 = "f32",
     /// IEEE double precision.
     F64 = "f64",
+    /// Signed 4-bit integer.
+    I4 = "i4",
     /// Signed 8-bit integer.
     I8 = "i8",
     /// Signed 16-bit integer.
@@ -42,6 +44,8 @@ dtypes! {
     I32 = "i32",
     /// Signed 64-bit integer.
     I64 = "i64",
+    /// Unsigned 4-bit integer.
+    U4 = "u4",
     /// Unsigned 8-bit integer.
     U8 = "u8",
     /// Unsigned 16-bit integer.
@@ -64,6 +68,8 @@ impl DType {
     pub fn int_range(self) -> Option<(i64, i64)> {
         Some(match self {
             Self::F16 | Self::BF16 | Self::F32 | Self::F64 => return None,
+            Self::I4 => (-8, 7),
+            Self::U4 => (0, 15),
             Self::I8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
             Self::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
             Self::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),

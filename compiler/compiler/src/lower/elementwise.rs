@@ -5,19 +5,17 @@ use hs_hw::{Act, Codes, Index, Lut, Op, ValueId as HwId};
 use hs_ir::{Tensor, ValueId};
 
 use super::{
-    Cost, Lowerer, TableNote, constants,
+    Cost, Lowerer, TableNote,
+    constants::{self, Choice},
     exact::Exact,
     layout::{Val, identity},
     table::{self, Function},
-    types::{Part, plain},
+    types::{Part, SCALED_WIDTH, plain},
 };
 use crate::{
     diagnostic::Diagnostic,
     ops::{self, Activation},
 };
-
-/// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
-pub(super) const FUNCTION_FRAC: i32 = 14;
 
 /// Bits that hold each entry between two quantisers as it is.
 const ENTRY_WIDTH: u32 = 40;
@@ -46,21 +44,23 @@ impl Lowerer<'_> {
         if self.hls4ml() {
             return self.hls4ml_affine(name, input, constants, v);
         }
+        // The channels of a model's input may be of very different sizes, and so their scales.
+        let channels = matches!(self.node(input.hw).op, Op::Input { .. })
+            && self.options.ranges.is_some()
+            && constants.scale.is_some_and(|t| t.len() > 1);
         let scale = match constants.scale {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes(
-                    "scale",
-                    &values,
-                    self.constant_choice(constants.scale_value, Part::Weight)?,
-                )?
+                let choice = self.constant_choice(constants.scale_value, Part::Weight)?;
+                constants::codes("scale", &values, wide(choice, channels))?
             }
             None => Codes::new(bit()?, vec![1]),
         };
         let bias = match constants.bias {
             Some(t) => {
                 let values = self.spread(t, input)?;
-                constants::codes("bias", &values, self.constant_choice(constants.bias_value, Part::Bias)?)?
+                let choice = self.constant_choice(constants.bias_value, Part::Bias)?;
+                constants::codes("bias", &values, wide(choice, channels))?
             }
             None => Codes::new(bit()?, vec![0]),
         };
@@ -166,7 +166,7 @@ impl Lowerer<'_> {
         let most = 2f64.powi(40);
         let (below, above) = (lo.clamp(-most, 0.0).floor(), hi.clamp(1.0, most).ceil());
         let reach = hs_fixed::Interval::new(below as i128, above as i128, 0);
-        let reach = reach.refine(FUNCTION_FRAC).ok_or_else(|| super::too_wide("the table"))?;
+        let reach = reach.refine(self.function_frac(v)).ok_or_else(|| super::too_wide("the table"))?;
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;
         let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;
@@ -236,6 +236,14 @@ impl Lowerer<'_> {
             return self.hls4ml_activate(name, input, act, v);
         }
         self.finish_alone(name, input, act, v)
+    }
+}
+
+/// `choice` with bits for constants of very different sizes, where `channels` have them.
+fn wide(choice: Choice<'_>, channels: bool) -> Choice<'_> {
+    match choice {
+        Choice::Fit(width) if channels => Choice::Fit(width.max(SCALED_WIDTH)),
+        choice => choice,
     }
 }
 

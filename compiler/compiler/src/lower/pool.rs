@@ -25,6 +25,9 @@ pub struct FloatPool {
     pub shape: Vec<usize>,
 }
 
+/// Bits of a mean, in front of a quantiser of the model, beyond those of the count.
+const MEAN_GUARD: i32 = 12;
+
 impl Lowerer<'_> {
     /// Pushes a pool of `input`, an ONNX tensor (channels, space…).
     pub fn pool(&mut self, name: &str, input: &Val, pool: FloatPool, v: ValueId) -> Result<(), Diagnostic> {
@@ -69,8 +72,10 @@ impl Lowerer<'_> {
         let mut ty = self.result_type(v, mean)?;
         let said = self.stated_result(v).or(self.options.model.result).or(self.options.precision);
         if self.quantised && said.is_none() {
-            // A mean is no sum of products: keep the input's grid, refined by the count.
-            let extra = (largest as f64).log2().ceil() as i32;
+            // A mean is no sum of products: keep the input's grid, refined by the count, and further where that is not exact.
+            // On a grid, halves between the quantiser's steps stay halves.
+            let exact = largest.is_power_of_two() && fixed_count(&window, include_pad);
+            let extra = (largest as f64).log2().ceil() as i32 + if exact { 0 } else { MEAN_GUARD };
             let fine = mean.refine(mean.frac + extra).and_then(|m| m.format().ok());
             ty.format = fine.ok_or_else(|| too_wide("the mean"))?;
         }

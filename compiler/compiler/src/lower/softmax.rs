@@ -6,7 +6,6 @@ use hs_ir::ValueId;
 
 use super::{
     Cost, Lowerer, TableNote,
-    elementwise::FUNCTION_FRAC,
     layout::Val,
     table::{self, Function},
     too_wide,
@@ -20,8 +19,14 @@ const GUARD: i32 = 3;
 const MAX_FRAC: i32 = 28;
 
 impl Lowerer<'_> {
-    /// Softmax of `input` over ONNX axis `axis` (without the batch axis).
-    pub fn softmax(&mut self, name: &str, input: &Val, axis: usize, v: ValueId) -> Result<(), Diagnostic> {
+    /// Softmax of `input` times a positive `scale` over ONNX axis `axis` (without the batch axis).
+    pub fn softmax(
+        &mut self,
+        name: &str,
+        input: &Val,
+        (axis, scale): (usize, f64),
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
         if self.hls4ml() {
             return self.hls4ml_softmax(name, input, axis, v);
         }
@@ -30,7 +35,8 @@ impl Lowerer<'_> {
         let hw = self.demand(input, &perm)?;
         let (x, range) = (self.node(hw).format(), self.range(hw));
         let (shape, n) = (self.node(hw).shape.clone(), self.node(hw).channels());
-        let unit = Interval::new(0, 1 << FUNCTION_FRAC, FUNCTION_FRAC);
+        let places = self.function_frac(v);
+        let unit = Interval::new(0, 1 << places, places);
         let ty = self.result_type(v, unit)?;
         let frac = (ty.format.frac() + GUARD).clamp(8, MAX_FRAC);
 
@@ -40,7 +46,7 @@ impl Lowerer<'_> {
         let exp_format = unit_format(frac)?;
         let exp = table::build(&Function {
             name: "exp",
-            f: &|d| libm::exp(-d),
+            f: &|d| libm::exp(-d * scale),
             x: Interval::new(0, spread.max(1), x.frac()),
             result: exp_format,
         })?;

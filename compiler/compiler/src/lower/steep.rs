@@ -8,7 +8,7 @@ use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
 use hs_hw::{Act, BinaryOp, Codes, Index, Lut, Op, ValueId as HwId};
 use hs_ir::ValueId;
 
-use super::{Lowerer, elementwise::FUNCTION_FRAC, exact::Exact, layout::Val, too_wide, types::plain};
+use super::{Lowerer, exact::Exact, layout::Val, too_wide, types::plain};
 use crate::diagnostic::Diagnostic;
 
 /// Codes of the input that the first table holds one by one; later tables have a quarter of it for each octave.
@@ -96,7 +96,8 @@ impl Lowerer<'_> {
         let (a, b) = (at(f, x.frac, x.lo.max(0)), at(f, x.frac, x.hi));
         let most = 2f64.powi(40);
         let (lo, hi) = (a.min(b).clamp(-most, 0.0).floor() as i128, a.max(b).clamp(1.0, most).ceil() as i128);
-        let reach = Interval::new(lo, hi, 0).refine(FUNCTION_FRAC).ok_or_else(|| too_wide("the table"))?;
+        let reach =
+            Interval::new(lo, hi, 0).refine(self.function_frac(v)).ok_or_else(|| too_wide("the table"))?;
         Ok(self.result_or_quantiser(v, reach)?.0)
     }
 

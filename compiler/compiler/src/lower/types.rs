@@ -25,8 +25,18 @@ const UNQUANTISED_WIDTH: u32 = 26;
 /// Widest exact result that is kept when the model brings its own quantisers.
 pub(super) const WIDEST_EXACT: u32 = 48;
 
-/// Bits of a model input that a quantiser with a scale of its own reads: as many as a float has.
-const SCALED_WIDTH: u32 = 32;
+/// Bits of a model input that is scaled, by a quantiser or channel by channel, and of the scales of channels: as many as a
+/// float has.
+pub(super) const SCALED_WIDTH: u32 = 32;
+
+/// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
+const FUNCTION_FRAC: i32 = 14;
+
+/// Fraction bits of a tabulated function's result beyond the steps of the quantiser behind it.
+const STEP_GUARD: i32 = 12;
+
+/// Most fraction bits of a tabulated function's result.
+const MAX_FUNCTION_FRAC: i32 = 28;
 
 /// Which of a node's constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +130,41 @@ impl<'a> Lowerer<'a> {
         {
             return Ok(ty);
         }
-        self.declared(v, true, self.options.input)
+        let declared = self.declared(v, true, self.options.input)?;
+        match self.places_of_channels(v) {
+            Some(frac) if self.options.input.is_none() && frac > declared.format.frac() => {
+                let int = declared.format.int();
+                let width = (i64::from(int) + i64::from(frac)).clamp(1, i64::from(SCALED_WIDTH)) as u32;
+                match Format::new(declared.format.is_signed(), width.max(declared.format.width()), int) {
+                    Ok(format) => Ok(Type { format, ..declared }),
+                    Err(_) => Ok(declared),
+                }
+            }
+            _ => Ok(declared),
+        }
+    }
+
+    /// Fraction bits that the model input `v` needs where a scaling takes its channels to one range: those that the scaling's
+    /// result has, and those that the largest scale takes away. Only calibration tells that range.
+    fn places_of_channels(&self, v: ValueId) -> Option<i32> {
+        let observed = self.options.ranges.as_ref()?;
+        let read = |index: &usize| {
+            let node = &self.graph.nodes[*index];
+            let out = node.output(0)?;
+            if node.domain.is_empty()
+                && ["Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"].contains(&node.op.as_str())
+            {
+                return self.places_of_channels(out);
+            }
+            let known = node.domain == INTERNAL_DOMAIN
+                && node.op == "Affine"
+                && observed.contains_key(&self.graph.value(out).name);
+            let affine = Affine::parse(&Call::of(self.graph, node)?).ok().filter(|_| known)?;
+            let scale = affine.scale.filter(|scale| scale.len() > 1)?;
+            let result = self.declared(out, true, None).ok()?;
+            Some(result.format.frac() + integer_bits(scale.iter().fold(0.0, |m, s| m.max(s.abs()))))
+        };
+        self.uses[v.index()].iter().filter_map(read).max()
     }
 
     /// The type of a value that only quantisers of the model read, all of them alike: what they cast into, or where that is
@@ -227,6 +271,39 @@ impl<'a> Lowerer<'a> {
     fn is_integer_layer(&self, node: &hs_ir::Node) -> bool {
         let grid = node.input(1).and_then(|w| self.graph.value(w).grid.as_deref());
         node.name.ends_with(INTEGER) && grid.is_some_and(|g| g.scale == [1.0])
+    }
+
+    /// Fraction bits of the result `v` of a tabulated function: such that its rounding is lost in that of the quantiser behind.
+    pub(crate) fn function_frac(&self, v: ValueId) -> i32 {
+        self.steps_behind(v, 0)
+            .map_or(FUNCTION_FRAC, |frac| (frac + STEP_GUARD).clamp(FUNCTION_FRAC, MAX_FUNCTION_FRAC))
+    }
+
+    /// Fraction bits of the steps of the quantisers that read `v` times 2^`up`, through scalings and moves.
+    fn steps_behind(&self, v: ValueId, up: i32) -> Option<i32> {
+        let read = |index: &usize| {
+            let node = &self.graph.nodes[*index];
+            if node.op == "Quant" {
+                return Some(ops::quant::cast_type(self.graph, node).ok()?.format.frac() + up);
+            }
+            let out = node.output(0)?;
+            match (node.domain.as_str(), node.op.as_str()) {
+                (INTERNAL_DOMAIN, "Affine") => {
+                    let affine = Affine::parse(&Call::of(self.graph, node)?).ok()?;
+                    let scales = (0..affine.channels.max(1)).map(|c| affine.scale_at(c).abs());
+                    self.steps_behind(out, up + integer_bits(scales.fold(0.0, f64::max)))
+                }
+                // The other operand is taken for small.
+                ("", "Mul") => self.steps_behind(out, up + 3),
+                (
+                    "",
+                    "Add" | "Clip" | "Concat" | "Flatten" | "MaxPool" | "Pad" | "Relu" | "Reshape" | "Slice"
+                    | "Squeeze" | "Sub" | "Transpose" | "Unsqueeze",
+                ) => self.steps_behind(out, up),
+                _ => None,
+            }
+        };
+        self.uses[v.index()].iter().filter_map(read).max()
     }
 
     /// Whether a quantiser of the model comes behind `v`.

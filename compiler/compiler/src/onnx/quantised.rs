@@ -3,6 +3,9 @@
 //! `QLinearConv` and its kin become dequantised operands, the float operator and a quantiser: the same integers. Then each
 //! activation that is quantised and dequantised passes one `Quant`; operators between the two that only move or compare
 //! elements read and yield reals. Constants keep their `QuantizeLinear` and `DequantizeLinear`, which fold.
+//!
+//! ONNX Runtime's quantised operators are what its kernels do, which differs from the float operator between quantisers where
+//! [`Kernel`] says so.
 
 use std::collections::HashMap;
 
@@ -72,6 +75,24 @@ const MOVERS: &[&str] = &[
     "Unsqueeze",
 ];
 
+/// What a quantised operator of ONNX Runtime does otherwise than the float operator between quantisers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// It adds the zero point before it rounds, so that ties go elsewhere when it is odd.
+    ZeroFirst,
+    /// It takes the whole part of 1/scale for the steps in 1.
+    WholeSteps,
+}
+
+/// In what the quantised operator `op` differs.
+fn kernel(op: &str) -> Option<Kernel> {
+    match op {
+        "QLinearAdd" | "QLinearAveragePool" | "QLinearMul" => Some(Kernel::ZeroFirst),
+        "QLinearSoftmax" => Some(Kernel::WholeSteps),
+        _ => None,
+    }
+}
+
 /// Rewrites a graph whose nodes are sorted.
 pub(super) fn rewrite(graph: &mut Graph, values: &mut Names) {
     let quantised = |n: &Node| n.op.starts_with('Q') || n.op == "DequantizeLinear";
@@ -83,7 +104,15 @@ pub(super) fn rewrite(graph: &mut Graph, values: &mut Names) {
     for node in &nodes {
         names.take(&node.name);
     }
-    let mut state = State { graph, names, values, out: Vec::new(), reals: HashMap::new(), known: Vec::new() };
+    let mut state = State {
+        graph,
+        names,
+        values,
+        out: Vec::new(),
+        reals: HashMap::new(),
+        known: Vec::new(),
+        kernels: HashMap::new(),
+    };
     for node in nodes {
         state.expand(node);
     }
@@ -115,6 +144,8 @@ struct State<'a> {
     out: Vec<Node>,
     reals: HashMap<ValueId, Codes>,
     known: Vec<bool>,
+    /// Codes that a quantised operator yields, and in what it differs.
+    kernels: HashMap<ValueId, Kernel>,
 }
 
 impl State<'_> {
@@ -217,6 +248,9 @@ impl State<'_> {
             new.attrs.remove(attr);
         }
         let Some(y) = node.output(0).filter(|_| scale.is_some()) else { return self.out.push(new) };
+        if let Some(kernel) = kernel(&node.op) {
+            self.kernels.insert(y, kernel);
+        }
         let reals = self.value(&format!("{}_reals", self.name_of(y)));
         new.outputs = vec![Some(reals)];
         let name = format!("{}/quantise", new.name);
@@ -226,7 +260,7 @@ impl State<'_> {
 
     /// Appends `node` with reals in the place of the codes of activations. Nodes that still yield codes are appended too, and
     /// noted in `codes`.
-    fn activation(&mut self, node: Node, codes: &mut Vec<String>) {
+    fn activation(&mut self, mut node: Node, codes: &mut Vec<String>) {
         if node.op == "Constant" || node.inputs.iter().flatten().all(|i| self.known[i.index()]) {
             for id in node.outputs.iter().flatten() {
                 self.known[id.index()] = true;
@@ -242,13 +276,27 @@ impl State<'_> {
             (op, Some(of)) if node.domain.is_empty() && MOVERS.contains(&op) => self.mover(&node, of),
             _ => None,
         };
-        let mut node = node;
         if done.is_some() {
             node.name = self.names.fresh(&format!("{}/codes", node.name));
             node.sources = vec![node.name.clone()];
             codes.push(node.name.clone());
         }
         self.out.push(node);
+    }
+
+    /// `x` times the whole part of the steps of `scale` in 1, over their number.
+    fn whole_steps(&mut self, node: &Node, x: ValueId, scale: ValueId) -> Option<ValueId> {
+        let tensor = self.tensor(scale)?;
+        let [step] = tensor.to_f64()[..] else { return None };
+        let whole = f64::from((1.0 / step as f32).floor());
+        if whole < 1.0 || (whole * step) as f32 == 1.0 {
+            return None;
+        }
+        let name = self.name_of(x);
+        let factor = self.constant(&format!("{name}_steps"), Tensor::scalar_f32((whole * step) as f32));
+        let y = self.value(&format!("{name}_whole"));
+        self.push(&format!("{}/whole_steps", node.name), "Mul", &[Some(x), Some(factor)], y);
+        Some(y)
     }
 
     /// The constant that `id` is, directly or as the value of a `Constant`.
@@ -276,7 +324,13 @@ impl State<'_> {
             },
         };
         let (bits, signed) = linear::width(dtype);
-        let reals = self.quant(node, (x, y), scale, zero, (bits, signed, false))?;
+        let kernel = self.kernels.get(&y).copied();
+        let read = match kernel {
+            Some(Kernel::WholeSteps) => self.whole_steps(node, x, scale).unwrap_or(x),
+            Some(Kernel::ZeroFirst) | None => x,
+        };
+        let linear = kernel != Some(Kernel::ZeroFirst);
+        let reals = self.quant(node, (read, y), (scale, zero, linear), (bits, signed, false))?;
         self.reals.insert(y, Codes { reals, source: Some(x), scale, zero: node.input(2) });
         Some(())
     }
@@ -286,8 +340,7 @@ impl State<'_> {
         &mut self,
         node: &Node,
         (x, y): (ValueId, ValueId),
-        scale: ValueId,
-        zero: i64,
+        (scale, zero, linear): (ValueId, i64, bool),
         (bits, signed, narrow): (u32, bool, bool),
     ) -> Option<ValueId> {
         let name = self.name_of(y);
@@ -304,7 +357,7 @@ impl State<'_> {
         new.attrs = Attrs::from_iter([
             ("signed", Attr::Int(signed.into())),
             ("narrow", Attr::Int(narrow.into())),
-            (LINEAR_ATTR, Attr::Int(1)),
+            (LINEAR_ATTR, Attr::Int(linear.into())),
             ("axis", Attr::Int(axis)),
         ]);
         new.inputs = vec![Some(x), Some(scale), Some(zero), Some(width)];
@@ -325,7 +378,7 @@ impl State<'_> {
         if zero {
             return None;
         }
-        let reals = self.quant(node, (of.source?, y), of.scale, 0, range)?;
+        let reals = self.quant(node, (of.source?, y), (of.scale, 0, true), range)?;
         self.reals.insert(y, Codes { reals, ..of });
         Some(())
     }

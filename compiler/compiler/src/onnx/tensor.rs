@@ -26,6 +26,8 @@ pub(crate) fn dtype(code: i32) -> Result<DType, String> {
         12 => DType::U32,
         13 => DType::U64,
         16 => DType::BF16,
+        21 => DType::U4,
+        22 => DType::I4,
         other => return Err(format!("the element type {} is not supported", type_name(other))),
     })
 }
@@ -36,8 +38,6 @@ fn type_name(code: i32) -> String {
         14 => "complex64".to_owned(),
         15 => "complex128".to_owned(),
         17..=20 => "float8".to_owned(),
-        21 => "uint4".to_owned(),
-        22 => "int4".to_owned(),
         23 => "float4".to_owned(),
         other => format!("number {other}"),
     }
@@ -47,16 +47,16 @@ fn type_name(code: i32) -> String {
 pub(super) fn decode(proto: &TensorProto, folder: Option<&Folder>) -> Result<Tensor, String> {
     let dtype = dtype(proto.data_type)?;
     let (shape, count) = shape(&proto.dims)?;
-    let size = count.checked_mul(width(dtype)).ok_or("its size overflows")?;
+    let size = count.checked_mul(width(dtype)).ok_or("its size overflows")?.div_ceil(8);
     let data = if proto.data_location == 1 {
         let folder = folder.ok_or(
             "its data is in another file, but the model was not read from a folder; pass the model's path",
         )?;
-        from_bytes(dtype, &folder.read(&proto.external_data, size)?)?
+        from_bytes(dtype, &folder.read(&proto.external_data, size)?, count)?
     } else if proto.raw_data.is_empty() {
-        from_fields(dtype, proto)?
+        from_fields(dtype, proto, count)?
     } else if proto.raw_data.len() == size {
-        from_bytes(dtype, &proto.raw_data)?
+        from_bytes(dtype, &proto.raw_data, count)?
     } else {
         let found = proto.raw_data.len();
         return Err(format!("the shape {shape:?} of {dtype} needs {size} bytes, but there are {found}"));
@@ -74,18 +74,19 @@ pub(super) fn shape(dims: &[i64]) -> Result<(Vec<usize>, usize), String> {
     }
 }
 
-/// Bytes an element takes.
+/// Bits an element takes.
 fn width(dtype: DType) -> usize {
     match dtype {
-        DType::I8 | DType::U8 | DType::Bool => 1,
-        DType::F16 | DType::BF16 | DType::I16 | DType::U16 => 2,
-        DType::F32 | DType::I32 | DType::U32 => 4,
-        DType::F64 | DType::I64 | DType::U64 => 8,
+        DType::I4 | DType::U4 => 4,
+        DType::I8 | DType::U8 | DType::Bool => 8,
+        DType::F16 | DType::BF16 | DType::I16 | DType::U16 => 16,
+        DType::F32 | DType::I32 | DType::U32 => 32,
+        DType::F64 | DType::I64 | DType::U64 => 64,
     }
 }
 
-/// Elements from little-endian bytes; a multiple of the width.
-fn from_bytes(dtype: DType, bytes: &[u8]) -> Result<TensorData, String> {
+/// `count` elements from little-endian bytes, as many as hold them.
+fn from_bytes(dtype: DType, bytes: &[u8], count: usize) -> Result<TensorData, String> {
     fn each<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
         bytes.as_chunks::<N>().0.iter().map(|c| f(*c)).collect()
     }
@@ -94,6 +95,7 @@ fn from_bytes(dtype: DType, bytes: &[u8]) -> Result<TensorData, String> {
         DType::F16 => TensorData::F32(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
         DType::BF16 => TensorData::F32(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
         DType::F64 => TensorData::F64(each(bytes, f64::from_le_bytes)),
+        DType::I4 | DType::U4 => halves(dtype, bytes.iter().copied(), count),
         DType::I8 => TensorData::I64(each(bytes, |b| i64::from(i8::from_le_bytes(b)))),
         DType::U8 => TensorData::I64(each(bytes, |b| i64::from(u8::from_le_bytes(b)))),
         DType::Bool => TensorData::I64(each(bytes, |b: [u8; 1]| i64::from(b[0] != 0))),
@@ -107,7 +109,7 @@ fn from_bytes(dtype: DType, bytes: &[u8]) -> Result<TensorData, String> {
 }
 
 /// Elements from the typed fields; their number is checked against the shape by the caller.
-fn from_fields(dtype: DType, proto: &TensorProto) -> Result<TensorData, String> {
+fn from_fields(dtype: DType, proto: &TensorProto, count: usize) -> Result<TensorData, String> {
     let bits = || proto.int32_data.iter().map(|x| *x as u16);
     Ok(match dtype {
         DType::F32 => TensorData::F32(proto.float_data.clone()),
@@ -117,10 +119,18 @@ fn from_fields(dtype: DType, proto: &TensorProto) -> Result<TensorData, String> 
         DType::I64 => TensorData::I64(proto.int64_data.clone()),
         DType::U32 | DType::U64 => TensorData::I64(unsigned(proto.uint64_data.clone())?),
         DType::Bool => TensorData::I64(proto.int32_data.iter().map(|x| i64::from(*x != 0)).collect()),
+        DType::I4 | DType::U4 => halves(dtype, proto.int32_data.iter().map(|x| *x as u8), count),
         DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I32 => {
             TensorData::I64(proto.int32_data.iter().map(|x| i64::from(*x)).collect())
         }
     })
+}
+
+/// Integers of 4 bits, two a byte, the lower half first.
+fn halves(dtype: DType, bytes: impl Iterator<Item = u8>, count: usize) -> TensorData {
+    let signed =
+        |half: u8| if dtype == DType::I4 && half > 7 { i64::from(half) - 16 } else { i64::from(half) };
+    TensorData::I64(bytes.flat_map(|b| [signed(b & 15), signed(b >> 4)]).take(count).collect())
 }
 
 fn unsigned(values: Vec<u64>) -> Result<Vec<i64>, String> {
@@ -128,4 +138,16 @@ fn unsigned(values: Vec<u64>) -> Result<Vec<i64>, String> {
         .into_iter()
         .map(|x| i64::try_from(x).map_err(|_| format!("the element {x} is larger than {}", i64::MAX)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_bits_an_element() {
+        let of = |dtype| from_bytes(dtype, &[0x8f, 0x07], 3).unwrap();
+        assert_eq!(of(DType::I4), TensorData::I64(vec![-1, -8, 7]));
+        assert_eq!(of(DType::U4), TensorData::I64(vec![15, 8, 7]));
+    }
 }

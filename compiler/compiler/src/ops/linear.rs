@@ -57,7 +57,7 @@ impl Linear {
         }
         let dtype = if call.node.op == "DequantizeLinear" { x.dtype } else { result(call)? };
         match dtype {
-            DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I32 => {}
+            DType::I4 | DType::U4 | DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I32 => {}
             other => return Err(call.error(format!("integers of type {other} are not supported here"))),
         }
         Ok(Self { scale, zero, axis, dtype })

@@ -98,6 +98,17 @@ impl Quant {
         }
     }
 
+    /// What of the zero point must be added before rounding, so that ties go where they go with all of it. The rest may be
+    /// added behind, or left out.
+    pub fn added(&self) -> f64 {
+        match self.rounding {
+            _ if self.linear => 0.0,
+            Rounding::HalfEven => self.grid.zero_point.rem_euclid(2.0),
+            Rounding::Ceil | Rounding::Floor => 0.0,
+            Rounding::HalfUp | Rounding::HalfDown | Rounding::Up | Rounding::Down => self.grid.zero_point,
+        }
+    }
+
     /// The scale at an index along the grid's axis.
     pub fn scale_at(&self, channel: usize) -> f64 {
         if self.grid.axis.is_some() { self.grid.scale[channel] } else { self.grid.scale[0] }

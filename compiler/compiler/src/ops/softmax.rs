@@ -9,8 +9,8 @@ use crate::onnx::canonical::SPAN_ATTR;
 pub const OPS: &[OpDef] = &[OpDef::new("Softmax", infer, eval, lower)];
 
 /// A softmax over `length` elements that lie `inner` apart, `outer * inner` times. Before opset 13 a softmax spans all
-/// axes from its own on: then `inner` is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// axes from its own on: then `inner` is 1. A pass may give it the factor of its input as a second, constant operand.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Softmax {
     /// The first axis it runs over.
     pub axis: usize,
@@ -20,6 +20,8 @@ pub struct Softmax {
     pub length: usize,
     /// Product of the dimensions behind.
     pub inner: usize,
+    /// What the elements are multiplied by first.
+    pub scale: f64,
 }
 
 impl Softmax {
@@ -33,6 +35,7 @@ impl Softmax {
             outer: shape[..axis].iter().product(),
             length: shape[axis..end].iter().product(),
             inner: shape[end..].iter().product(),
+            scale: call.constant_scalar(1)?.unwrap_or(1.0),
         })
     }
 }
@@ -50,7 +53,7 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
         for inner in 0..s.inner {
             let place = |i: usize| (outer * s.length + i) * s.inner + inner;
             let max = (0..s.length).map(|i| x[place(i)]).fold(f32::NEG_INFINITY, f32::max);
-            let exp = |i: usize| (f64::from(x[place(i)]) - f64::from(max)).exp();
+            let exp = |i: usize| ((f64::from(x[place(i)]) - f64::from(max)) * s.scale).exp();
             let sum: f64 = (0..s.length).map(exp).sum();
             for i in 0..s.length {
                 out[place(i)] = (exp(i) / sum) as f32;
@@ -73,11 +76,11 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     let same_axis = call.arg(0)?.shape[softmax.axis] == softmax.length
         && input.shape.len() > softmax.axis.saturating_sub(1);
     if same_axis && softmax.axis > 0 && call.arg(0)?.shape[0] == 1 {
-        return lw.softmax(&call.node.name, &input, softmax.axis - 1, out);
+        return lw.softmax(&call.node.name, &input, (softmax.axis - 1, softmax.scale), out);
     }
     let axis = shape.len() - 1 - usize::from(softmax.inner != 1);
     let seen = lw.reshaped(&input, shape);
-    lw.softmax(&call.node.name, &seen, axis, out)?;
+    lw.softmax(&call.node.name, &seen, (axis, softmax.scale), out)?;
     let back = lw.reshaped(&lw.val(out)?, input.shape);
     lw.bind(out, back);
     Ok(())

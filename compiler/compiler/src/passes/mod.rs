@@ -92,6 +92,8 @@ pub const PIPELINE: &[Pass] = &[
 /// The passes of [`normalise_with`] under hls4ml's arithmetic, in order: nothing is combined that hls4ml keeps apart.
 pub const HLS4ML_PIPELINE: &[Pass] = &[
     Pass { name: "dead", run: dead::run },
+    // While the quantisers of constants stand.
+    Pass { name: "linear", run: hls4ml::refuse_linear },
     Pass { name: "fold", run: fold::run },
     Pass { name: "identity", run: identity::run },
     Pass { name: "dense", run: dense::run },

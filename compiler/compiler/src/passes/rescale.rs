@@ -3,12 +3,13 @@
 //! `Quant` with a scale s and a zero point z that no fixed-point type has becomes x/s + z, a quantiser to plain integers,
 //! and (q - z)·s. Weights of `Conv` and `Dense` on such a grid become integers, with the scale (one a tensor, or one an
 //! output channel) and the bias in a scaling behind the layer. A scaling by one positive number also moves behind the layer
-//! that it feeds, so that the layer multiplies integers; what then meets is combined later.
+//! that it feeds, so that the layer multiplies integers ([`scales`]); what then meets is combined later.
 
-use std::collections::BTreeMap;
+mod scales;
+
 use std::sync::Arc;
 
-use hs_ir::{Attr, Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Uses, Value, ValueId};
+use hs_ir::{Attr, Attrs, Graph, Grid, Names, Node, Tensor, TensorData, Value, ValueId};
 
 use super::{Constants, PassOptions, affine};
 use crate::diagnostic::Diagnostics;
@@ -28,7 +29,7 @@ pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics>
     for node in nodes {
         state.step(graph, node);
     }
-    move_scales(graph, &mut state);
+    scales::run(graph, &mut state);
     // What could not become integers is rounded like any constant.
     for value in &mut graph.values {
         if value.grid.as_deref().is_some_and(|g| grid_format(g).is_err()) {
@@ -46,6 +47,9 @@ pub(super) struct State {
 
 /// Ends the name of a layer over integers, whose scaling carries the model's name.
 pub(crate) const INTEGER: &str = "/integer";
+
+/// Ends the name of the scaling behind a quantiser.
+const RESCALE: &str = "/rescale";
 
 /// The quantiser that `node` is, when no fixed-point type has its grid.
 pub(super) fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
@@ -114,10 +118,12 @@ impl State {
         graph: &mut Graph,
         (name, op): (String, &str),
         (x, y): (ValueId, ValueId),
-        (axis, scale, bias): (Option<usize>, Vec<f64>, Option<Vec<f64>>),
+        (axis, scale, bias): (Option<usize>, Option<Vec<f64>>, Option<Vec<f64>>),
     ) {
-        let exact = powers_of_two(&scale).map(Arc::new);
-        let scale = self.list(graph, &format!("{name}_scale"), scale, exact);
+        let scale = scale.and_then(|s| {
+            let exact = powers_of_two(&s).map(Arc::new);
+            self.list(graph, &format!("{name}_scale"), s, exact)
+        });
         let bias = bias.and_then(|b| self.list(graph, &format!("{name}_bias"), b, None));
         let mut node = Node {
             sources: vec![name.clone()],
@@ -132,36 +138,43 @@ impl State {
         graph.nodes.push(node);
     }
 
-    /// x/s + z, the quantiser to integers, (q - z)·s. Where z is added after rounding, the integers are q - z.
+    /// x/s + a, the quantiser to integers, (q - a)·s. Of the zero point, a holds as much as decides where ties go.
     fn split(&mut self, graph: &mut Graph, mut node: Node, quant: &Quant) {
         let grid = &quant.grid;
         let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { return graph.nodes.push(node) };
         let (mut scaled, integer) = (self.value(graph, y, "scaled"), self.value(graph, y, "integer"));
-        let zero = if quant.linear { 0.0 } else { grid.zero_point };
-        let shift = |b: f64| (zero != 0.0).then(|| vec![b]);
+        let added = quant.added();
         let down = grid.scale.iter().map(|s| 1.0 / s).collect();
         let name = self.names.fresh(&format!("{}/scale", node.name));
-        self.scaling(graph, (name, "Quant"), (x, scaled), (grid.axis, down, shift(zero)));
+        let bias = (added != 0.0).then(|| vec![added]);
+        self.scaling(graph, (name, "Quant"), (x, scaled), (grid.axis, Some(down), bias));
         let mut bits = grid.bits;
-        if quant.linear && grid.zero_point != 0.0 {
+        if grid.zero_point != added {
+            let shift = (grid.zero_point - added) as i64;
             let (lo, hi) = quant.range();
-            let (lo, hi) = (lo - grid.zero_point as i64, hi - grid.zero_point as i64);
+            let (lo, hi) = (lo - shift, hi - shift);
             bits = 1 + (0..62).find(|b| lo >= -(1 << b) && hi < (1 << b)).unwrap_or(62);
             if exact_range(lo, hi).is_none_or(|range| range != (bits, true, false)) {
                 scaled = self.clip(graph, &node, scaled, (lo, hi));
             }
             node.attrs.set("signed", Attr::Int(1));
+            node.attrs.set("narrow", Attr::Int(0));
         }
-        let behind = self.names.fresh(&format!("{}/rescale", node.name));
+        let name = node.name.clone();
         for (slot, v) in [(1, 1.0), (2, 0.0), (3, f64::from(bits))] {
-            let name = format!("{}_integer{slot}", node.name);
+            let name = format!("{name}_integer{slot}");
             node.inputs[slot] = Some(self.constants.add(graph, &name, Tensor::scalar_f32(v as f32), None));
         }
         (node.inputs[0], node.outputs) = (Some(scaled), vec![Some(integer)]);
         graph.nodes.push(node);
-        let up = grid.scale.clone();
-        let back = (zero != 0.0).then(|| grid.scale.iter().map(|s| -zero * s).collect());
-        self.scaling(graph, (behind, "Quant"), (integer, y), (grid.axis, up, back));
+        let mut moved = integer;
+        if added != 0.0 {
+            moved = self.value(graph, y, "moved");
+            let name = self.names.fresh(&format!("{name}/offset"));
+            self.scaling(graph, (name, "Quant"), (integer, moved), (None, None, Some(vec![-added])));
+        }
+        let behind = self.names.fresh(&format!("{name}{RESCALE}"));
+        self.scaling(graph, (behind, "Quant"), (moved, y), (grid.axis, Some(grid.scale.clone()), None));
     }
 
     /// Appends bounds on what the quantiser `node` reads; their result.
@@ -230,7 +243,7 @@ impl State {
             (name.clone(), vec![name])
         };
         graph.nodes.push(node.clone());
-        self.scaling(graph, (name, &model_op(node)), (sum, y), (axis, scale, bias));
+        self.scaling(graph, (name, &model_op(node)), (sum, y), (axis, Some(scale), bias));
         if let Some(last) = graph.nodes.last_mut() {
             last.sources.append(&mut sources);
             last.sources.dedup();
@@ -241,63 +254,4 @@ impl State {
 /// The axis of a layer's result that runs along its output channels.
 fn channel_axis(graph: &Graph, node: &Node, y: ValueId) -> Option<usize> {
     if node.is("Conv") { Some(1) } else { graph.shape(y)?.len().checked_sub(1) }
-}
-
-/// The factor of a node that multiplies everything by one positive number and does nothing else.
-fn factor(graph: &Graph, index: usize) -> Option<f64> {
-    let scaling = affine::scaling(graph, index)?;
-    match (scaling.scale.as_deref(), scaling.bias) {
-        (Some([s]), None) if *s > 0.0 => Some(*s),
-        _ => None,
-    }
-}
-
-/// Moves scalings by one positive number behind what they alone feed, up to and including the next layer.
-fn move_scales(graph: &mut Graph, state: &mut State) {
-    let mut moved: BTreeMap<usize, f64> = BTreeMap::new();
-    let mut gone = vec![false; graph.nodes.len()];
-    let uses = Uses::of(graph);
-    for (index, gone) in gone.iter_mut().enumerate() {
-        let Some(s) = factor(graph, index) else { continue };
-        let mut at = index;
-        let layer = loop {
-            let Some(reader) = graph.nodes[at].output(0).and_then(|y| uses.sole_consumer(y)) else {
-                break None;
-            };
-            let next = &graph.nodes[reader];
-            if is_layer(next) {
-                break (next.input(0) == graph.nodes[at].output(0)).then_some(reader);
-            }
-            let homogeneous = next.domain.is_empty()
-                && ["Relu", "MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"]
-                    .contains(&next.op.as_str());
-            if !homogeneous || next.input(0) != graph.nodes[at].output(0) {
-                break None;
-            }
-            at = reader;
-        };
-        if let Some(layer) = layer {
-            *gone = true;
-            moved.insert(layer, s);
-        }
-    }
-    let nodes = std::mem::take(&mut graph.nodes);
-    let mut renamed: BTreeMap<ValueId, ValueId> = BTreeMap::new();
-    for (index, mut node) in nodes.into_iter().enumerate() {
-        for id in node.inputs.iter_mut().flatten() {
-            if let Some(to) = renamed.get(id) {
-                *id = *to;
-            }
-        }
-        if gone[index] {
-            if let (Some(x), Some(y)) = (node.input(0), node.output(0)) {
-                renamed.insert(y, x);
-            }
-            continue;
-        }
-        match (moved.get(&index), node.output(0)) {
-            (Some(s), Some(y)) => state.layer_and_scaling(graph, &mut node, y, vec![*s]),
-            _ => graph.nodes.push(node),
-        }
-    }
 }

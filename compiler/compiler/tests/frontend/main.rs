@@ -9,5 +9,6 @@ mod lowering;
 mod onnxruntime;
 mod operators;
 mod passes;
+mod quantised;
 mod quantisers;
 mod support;

@@ -1,10 +1,10 @@
 //! `QuantizeLinear`, `DequantizeLinear`, ONNX Runtime's quantised operators, labels.
 
-use hs_compiler::lower::{LowerOptions, lower};
+use hs_compiler::lower::{Arithmetic, LowerOptions, lower};
 use hs_compiler::onnx::builder::ModelBuilder;
 use hs_compiler::onnx::import_bytes;
 use hs_compiler::onnx::proto::TensorProto;
-use hs_compiler::passes::normalise;
+use hs_compiler::passes::{PassOptions, normalise, normalise_with};
 use hs_compiler::reference::eval;
 use hs_ir::{DType, Tensor};
 
@@ -144,6 +144,28 @@ fn integers_that_leave_the_model_are_refused() {
     let errors = normalise(build(&m)).unwrap_err();
     assert_eq!(errors.0[0].op.as_deref(), Some("QuantizeLinear"), "{errors}");
     assert!(errors.0[0].help.is_some());
+}
+
+#[test]
+fn quantisers_are_refused_under_hls4mls_arithmetic() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]);
+    scale(&mut m, "a", INT8, 0.25, 0);
+    qdq(&mut m, "x", "xr", "a");
+    dense(&mut m, "xr", "y");
+    m.output("y", &[-1, 3]);
+    let options = PassOptions { arithmetic: Arithmetic::Hls4ml, ..PassOptions::default() };
+    let errors = normalise_with(build(&m), &options).unwrap_err();
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    assert_eq!(errors.0[0].node.as_deref(), Some("quantise_xr"), "{errors}");
+    assert!(errors.0[0].help.as_deref().unwrap().contains("native"), "{errors}");
+    // A quantised constant alone is refused, too.
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]);
+    dense(&mut m, "x", "y");
+    m.output("y", &[-1, 3]);
+    let errors = normalise_with(build(&m), &options).unwrap_err();
+    assert_eq!(errors.0[0].op.as_deref(), Some("DequantizeLinear"), "{errors}");
 }
 
 #[test]

@@ -15,12 +15,13 @@ mod quant;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hs_ir::{Graph, Grid, Names, Node, Uses, ValueId};
+use hs_ir::{Attr, Graph, Grid, Names, Node, Uses, ValueId};
 
 use super::affine::{self, Scaling as Recognised};
 use super::{BIAS, Constants, PassOptions, Substitution, absorb, bias_of, drop_marked};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::batch_norm::BatchNorm;
+use crate::ops::quant::LINEAR_ATTR;
 use crate::ops::{Call, INTERNAL_DOMAIN};
 use array::Array;
 
@@ -37,6 +38,24 @@ pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagno
     state.fold(graph);
     state.finish(graph);
     Ok(())
+}
+
+/// Refuses `QuantizeLinear` and `DequantizeLinear`, which hls4ml does not convert: nothing says what its types would be.
+pub(super) fn refuse_linear(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
+    let linear = |node: &&Node| {
+        ["QuantizeLinear", "DequantizeLinear"].contains(&node.op.as_str())
+            || node.op == "Quant" && matches!(node.attrs.get(LINEAR_ATTR), Some(Attr::Int(_)))
+    };
+    let nodes: Vec<&Node> = graph.nodes.iter().filter(linear).collect();
+    let Some(first) = nodes.first() else { return Ok(()) };
+    let others = match nodes.len() - 1 {
+        0 => String::new(),
+        n => format!(" (so are {n} others)"),
+    };
+    let message =
+        format!("is a quantiser as ONNX Runtime writes them{others}, which hls4ml does not convert");
+    let help = "use --arithmetic native, which takes scales and zero points as they are; or export the model as QONNX";
+    Err(Diagnostic::error(message).at_node(first).help(help).into())
 }
 
 /// A factor or a summand; `None`: an integer of one bit, 1 or 0.
