@@ -260,21 +260,6 @@ impl Lowerer<'_> {
         self.finish(exact, v, |hw| input.with(hw))
     }
 
-    /// Pushes x to the power of `count`, at least 2.
-    pub(crate) fn power(
-        &mut self,
-        name: &str,
-        input: &Val,
-        count: usize,
-        v: ValueId,
-    ) -> Result<(), Diagnostic> {
-        let first = self.chained(name, BinaryOp::Mul, &vec![input.hw; count - 1])?;
-        let shape = self.node(input.hw).shape.clone();
-        let op = Op::Binary { op: BinaryOp::Mul, act: Act::None };
-        let exact = Exact { name: name.to_owned(), op, inputs: vec![first, input.hw], shape };
-        self.finish(exact, v, |hw| input.with(hw))
-    }
-
     /// Pushes -x, exactly.
     pub(crate) fn negative(&mut self, name: &str, input: &Val) -> Result<Val, Diagnostic> {
         let op = Op::Affine {

@@ -34,6 +34,16 @@ pub struct FloatAffine<'a> {
     pub bias_value: Option<ValueId>,
 }
 
+/// A table for a value, before it is pushed.
+pub(super) struct Tabulated {
+    /// The table.
+    pub(super) built: table::Built,
+    /// The value's type.
+    ty: Type,
+    /// The value that has it: behind a quantiser that was absorbed.
+    out: ValueId,
+}
+
 impl Lowerer<'_> {
     /// Pushes `x × scale + bias` with its tail.
     pub fn affine(
@@ -157,9 +167,20 @@ impl Lowerer<'_> {
         &mut self,
         name: &str,
         input: &Val,
-        (function, f): (&str, &dyn Fn(f64) -> f64),
+        function: (&str, &dyn Fn(f64) -> f64),
         v: ValueId,
     ) -> Result<(), Diagnostic> {
+        let tabulated = self.tabulated(input, function, v)?;
+        self.push_table(name, input, tabulated)
+    }
+
+    /// The table of a monotone function of `input` for the value `v`.
+    pub(super) fn tabulated(
+        &mut self,
+        input: &Val,
+        (function, f): (&str, &dyn Fn(f64) -> f64),
+        v: ValueId,
+    ) -> Result<Tabulated, Diagnostic> {
         let x = self.range(input.hw);
         let at = |c: i128| f(c as f64 * 2f64.powi(-x.frac));
         let (lo, hi) = (at(x.lo).min(at(x.hi)), at(x.lo).max(at(x.hi)));
@@ -169,6 +190,16 @@ impl Lowerer<'_> {
         let reach = reach.refine(FUNCTION_FRAC).ok_or_else(|| super::too_wide("the table"))?;
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;
+        Ok(Tabulated { built, ty, out })
+    }
+
+    /// Pushes a table of `input`.
+    pub(super) fn push_table(
+        &mut self,
+        name: &str,
+        input: &Val,
+        Tabulated { built, ty, out }: Tabulated,
+    ) -> Result<(), Diagnostic> {
         let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;
         let ty = if exact.frac() <= ty.format.frac() {
             Type { rounding: hs_fixed::Rounding::Trn, ..ty }

@@ -130,6 +130,29 @@ fn every_case_agrees_when_lowered() {
     assert_eq!(refused, REFUSED.len());
 }
 
+#[test]
+fn bends_are_kept_over_wide_ranges() {
+    let xs = [-30000.0, -700.5, -3.0, -1.0, -0.25, 0.0, 0.125, 0.75, 2.5, 9.0, 700.5, 30000.0];
+    let precision = Some("fixed<32,16>".parse().unwrap());
+    let options = LowerOptions { precision, ..LowerOptions::default() };
+    for op in ["Elu", "Selu", "Celu", "Softplus", "Softsign"] {
+        let mut m = ModelBuilder::new(17);
+        m.input("x", &[-1, 12]);
+        m.node(op, &["x"], &["y"]);
+        m.output("y", &[-1, 12]);
+        let graph = normal(&m);
+        let x = [Tensor::from_f32(vec![1, 12], xs.to_vec()).unwrap()];
+        let wanted = eval_all(graph.graph(), &x).unwrap();
+        let wanted = wanted.get(graph.graph().outputs[0]).unwrap().to_f64();
+        let program = lower(&graph, &options).unwrap().program;
+        for (found, wanted) in run(&program, &x)[0].iter().zip(&wanted) {
+            // Saturated where SELU's slope leaves the type.
+            let wanted = wanted.clamp(-32768.0, 32768.0 - 2f64.powi(-16));
+            assert!((found - wanted).abs() < 1e-4 * (1.0 + wanted.abs()), "{op}: {found} for {wanted}");
+        }
+    }
+}
+
 /// Cases under hls4ml's arithmetic at its default precision, and how far they may be off: a table has 64 entries a unit,
 /// 8 fraction bits hold a slope, 2 the shift of a HardSigmoid; each product loses up to 1/1024.
 const HLS4ML: &[(&str, f64)] = &[
