@@ -34,7 +34,11 @@ pub(crate) enum Integers {
 
 impl Lowerer<'_> {
     /// `operands`, which broadcast, as hardware tensors in one layout.
-    fn aligned(&mut self, name: &str, operands: &[ValueId]) -> Result<(Vec<HwId>, Val), Diagnostic> {
+    pub(super) fn aligned(
+        &mut self,
+        name: &str,
+        operands: &[ValueId],
+    ) -> Result<(Vec<HwId>, Val), Diagnostic> {
         let mut shape = Vec::new();
         for v in operands {
             let own = self.shape(*v)?;

@@ -151,6 +151,35 @@ impl Lowerer<'_> {
         Ok(())
     }
 
+    /// Pushes `value` before and behind each ONNX axis (without the batch axis): zeros around what is less by it.
+    pub(crate) fn pad_with(
+        &mut self,
+        name: &str,
+        input: &Val,
+        pads: &[(usize, usize)],
+        value: f64,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let val = self.plain(input)?;
+        let (x, shape) = (self.node(val.hw).format(), self.node(val.hw).shape.clone());
+        let one = Codes::new(bit()?, vec![1]);
+        let moved = |value: f64| constants::codes("value", &[value], self.derived_choice());
+        let less = Op::Affine { scale: one.clone(), bias: moved(-value)?, act: Act::None };
+        let more = Op::Affine { scale: one, bias: moved(value)?, act: Act::None };
+        let exact = less.exact_format(&[x]).transpose().ok().flatten();
+        let ty = plain(exact.ok_or_else(|| super::too_wide("the difference"))?);
+        let hw = self.push(&format!("{name}/less"), less, vec![val.hw], shape.clone(), ty)?;
+        let before: Vec<usize> = val.perm.iter().map(|a| pads[*a].0).collect();
+        let after: Vec<usize> = val.perm.iter().map(|a| pads[*a].1).collect();
+        let shape: Vec<usize> =
+            shape.iter().zip(before.iter().zip(&after)).map(|(n, (b, a))| n + b + a).collect();
+        let pad = Op::Pad { before, after };
+        let hw = self.push(&format!("{name}/zeros"), pad, vec![hw], shape.clone(), ty)?;
+        let onnx = self.shape(v)?;
+        let exact = Exact { name: name.to_owned(), op: more, inputs: vec![hw], shape };
+        self.finish(exact, v, |hw| Val::plain(hw, onnx, val.perm))
+    }
+
     /// `val` without a pending reshape, in an axis order that stays.
     pub(crate) fn plain(&mut self, val: &Val) -> Result<Val, Diagnostic> {
         if val.is_plain() {

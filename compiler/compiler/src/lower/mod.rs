@@ -9,6 +9,7 @@
 
 pub(crate) mod batched;
 pub(crate) mod bend;
+pub(crate) mod choose;
 pub mod composite;
 pub mod constants;
 pub mod dot;
@@ -16,9 +17,12 @@ pub mod elementwise;
 pub mod exact;
 pub(crate) mod hls4ml;
 pub mod layout;
+mod lookup;
+mod mix;
 pub mod options;
 pub mod pool;
 mod power;
+pub(crate) mod rows;
 mod select;
 pub mod softmax;
 mod steep;

@@ -77,14 +77,10 @@ pub(crate) fn calibrated(graph: &NormalGraph, inputs: &[Tensor], width: u32) -> 
 }
 
 /// Cases of `tests/fixtures/ops` that do not lower, and what is said about them.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "average_pool_counted_ceil",
-        "count_include_pad over windows that ceil_mode lets reach beyond the padding",
-    ),
-    ("pad_attributes", "pads with 0.25; only zeros are supported"),
-    ("pad_value", "pads with 0.5; only zeros are supported"),
-];
+const REFUSED: &[(&str, &str)] = &[(
+    "average_pool_counted_ceil",
+    "count_include_pad over windows that ceil_mode lets reach beyond the padding",
+)];
 
 #[test]
 fn every_case_agrees_when_lowered() {
