@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hs_ir::{Graph, Tensor, ValueId};
+use hs_ir::{DType, Graph, Tensor, TensorData, ValueId};
 
 use crate::diagnostic::Diagnostic;
 use crate::ops::{self, Arg, Call};
@@ -32,8 +32,19 @@ pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic>
     graph.outputs.iter().map(output).collect()
 }
 
+/// `tensor`, where it holds floats for integers of type `dtype`, as those integers.
+fn typed(tensor: Tensor, dtype: Option<DType>) -> Tensor {
+    let Some((dtype, (min, max))) = dtype.and_then(|d| Some((d, d.int_range()?))) else { return tensor };
+    if !tensor.dtype().is_float() {
+        return tensor;
+    }
+    let whole = |x: f64| (x.round_ties_even() as i64).clamp(min, max);
+    let data = TensorData::I64(tensor.to_f64().into_iter().map(whole).collect());
+    Tensor::new(dtype, tensor.shape().to_vec(), data).unwrap_or(tensor)
+}
+
 /// Every value of `graph` for `inputs`, in the model's order. Works on imported and on normalised graphs. Shapes follow
-/// from those of `inputs`, which must be the declared ones where those are known.
+/// from those of `inputs`, which must be the declared ones where those are known; floats are taken for integers, too.
 pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Evaluation, Diagnostic> {
     eval_replacing(graph, inputs, &mut |_| None)
 }
@@ -58,12 +69,12 @@ pub fn eval_replacing(
                 format!("the input '{name}' has the shape {shape:?}, but {:?} was given", tensor.shape());
             return Err(Diagnostic::error(message));
         }
-        values[id.index()] = Some(Arc::new(tensor.clone()));
+        values[id.index()] = Some(Arc::new(typed(tensor.clone(), declared.dtype)));
     }
     let mut read = values.clone();
     for id in &graph.inputs {
         if let Some(tensor) = replace(*id) {
-            read[id.index()] = Some(Arc::new(tensor));
+            read[id.index()] = Some(Arc::new(typed(tensor, graph.value(*id).dtype)));
         }
     }
     for node in &graph.nodes {
@@ -92,7 +103,8 @@ pub fn eval_replacing(
         for (id, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = id {
                 let computed = Arc::new(tensor);
-                read[id.index()] = Some(replace(*id).map_or_else(|| Arc::clone(&computed), Arc::new));
+                let replaced = replace(*id).map(|t| Arc::new(typed(t, Some(computed.dtype()))));
+                read[id.index()] = Some(replaced.unwrap_or_else(|| Arc::clone(&computed)));
                 values[id.index()] = Some(computed);
             }
         }

@@ -34,7 +34,11 @@ pub(crate) enum Integers {
 
 impl Lowerer<'_> {
     /// `operands`, which broadcast, as hardware tensors in one layout.
-    fn aligned(&mut self, name: &str, operands: &[ValueId]) -> Result<(Vec<HwId>, Val), Diagnostic> {
+    pub(super) fn aligned(
+        &mut self,
+        name: &str,
+        operands: &[ValueId],
+    ) -> Result<(Vec<HwId>, Val), Diagnostic> {
         let mut shape = Vec::new();
         for v in operands {
             let own = self.shape(*v)?;
@@ -257,21 +261,6 @@ impl Lowerer<'_> {
             hw = self.negative(&format!("{name}/positive"), &input.with(hw))?.hw;
         }
         let exact = Exact { name: name.to_owned(), op: Op::Requant(Act::None), inputs: vec![hw], shape };
-        self.finish(exact, v, |hw| input.with(hw))
-    }
-
-    /// Pushes x to the power of `count`, at least 2.
-    pub(crate) fn power(
-        &mut self,
-        name: &str,
-        input: &Val,
-        count: usize,
-        v: ValueId,
-    ) -> Result<(), Diagnostic> {
-        let first = self.chained(name, BinaryOp::Mul, &vec![input.hw; count - 1])?;
-        let shape = self.node(input.hw).shape.clone();
-        let op = Op::Binary { op: BinaryOp::Mul, act: Act::None };
-        let exact = Exact { name: name.to_owned(), op, inputs: vec![first, input.hw], shape };
         self.finish(exact, v, |hw| input.with(hw))
     }
 

@@ -32,6 +32,16 @@ pub struct FloatAffine<'a> {
     pub bias_value: Option<ValueId>,
 }
 
+/// A table for a value, before it is pushed.
+pub(super) struct Tabulated {
+    /// The table.
+    pub(super) built: table::Built,
+    /// The value's type.
+    ty: Type,
+    /// The value that has it: behind a quantiser that was absorbed.
+    out: ValueId,
+}
+
 impl Lowerer<'_> {
     /// Pushes `x × scale + bias` with its tail.
     pub fn affine(
@@ -141,6 +151,35 @@ impl Lowerer<'_> {
         Ok(())
     }
 
+    /// Pushes `value` before and behind each ONNX axis (without the batch axis): zeros around what is less by it.
+    pub(crate) fn pad_with(
+        &mut self,
+        name: &str,
+        input: &Val,
+        pads: &[(usize, usize)],
+        value: f64,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let val = self.plain(input)?;
+        let (x, shape) = (self.node(val.hw).format(), self.node(val.hw).shape.clone());
+        let one = Codes::new(bit()?, vec![1]);
+        let moved = |value: f64| constants::codes("value", &[value], self.derived_choice());
+        let less = Op::Affine { scale: one.clone(), bias: moved(-value)?, act: Act::None };
+        let more = Op::Affine { scale: one, bias: moved(value)?, act: Act::None };
+        let exact = less.exact_format(&[x]).transpose().ok().flatten();
+        let ty = plain(exact.ok_or_else(|| super::too_wide("the difference"))?);
+        let hw = self.push(&format!("{name}/less"), less, vec![val.hw], shape.clone(), ty)?;
+        let before: Vec<usize> = val.perm.iter().map(|a| pads[*a].0).collect();
+        let after: Vec<usize> = val.perm.iter().map(|a| pads[*a].1).collect();
+        let shape: Vec<usize> =
+            shape.iter().zip(before.iter().zip(&after)).map(|(n, (b, a))| n + b + a).collect();
+        let pad = Op::Pad { before, after };
+        let hw = self.push(&format!("{name}/zeros"), pad, vec![hw], shape.clone(), ty)?;
+        let onnx = self.shape(v)?;
+        let exact = Exact { name: name.to_owned(), op: more, inputs: vec![hw], shape };
+        self.finish(exact, v, |hw| Val::plain(hw, onnx, val.perm))
+    }
+
     /// `val` without a pending reshape, in an axis order that stays.
     pub(crate) fn plain(&mut self, val: &Val) -> Result<Val, Diagnostic> {
         if val.is_plain() {
@@ -157,9 +196,20 @@ impl Lowerer<'_> {
         &mut self,
         name: &str,
         input: &Val,
-        (function, f): (&str, &dyn Fn(f64) -> f64),
+        function: (&str, &dyn Fn(f64) -> f64),
         v: ValueId,
     ) -> Result<(), Diagnostic> {
+        let tabulated = self.tabulated(input, function, v)?;
+        self.push_table(name, input, tabulated)
+    }
+
+    /// The table of a monotone function of `input` for the value `v`.
+    pub(super) fn tabulated(
+        &mut self,
+        input: &Val,
+        (function, f): (&str, &dyn Fn(f64) -> f64),
+        v: ValueId,
+    ) -> Result<Tabulated, Diagnostic> {
         let x = self.range(input.hw);
         let at = |c: i128| f(c as f64 * 2f64.powi(-x.frac));
         let (lo, hi) = (at(x.lo).min(at(x.hi)), at(x.lo).max(at(x.hi)));
@@ -169,6 +219,16 @@ impl Lowerer<'_> {
         let reach = reach.refine(self.function_frac(v)).ok_or_else(|| super::too_wide("the table"))?;
         let (ty, out) = self.result_or_quantiser(v, reach)?;
         let built = table::build(&Function { name: function, f, x, result: ty.format })?;
+        Ok(Tabulated { built, ty, out })
+    }
+
+    /// Pushes a table of `input`.
+    pub(super) fn push_table(
+        &mut self,
+        name: &str,
+        input: &Val,
+        Tabulated { built, ty, out }: Tabulated,
+    ) -> Result<(), Diagnostic> {
         let exact = built.lut.format().map_err(|_| super::too_wide("the table"))?;
         let ty = if exact.frac() <= ty.format.frac() {
             Type { rounding: hs_fixed::Rounding::Trn, ..ty }

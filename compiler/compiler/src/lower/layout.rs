@@ -181,6 +181,14 @@ impl Lowerer<'_> {
     /// The hardware tensor whose axis i is ONNX axis `want[i]` of `val`.
     pub fn demand(&mut self, val: &Val, want: &[usize]) -> Result<HwId, Diagnostic> {
         let val = &self.fresh(val);
+        if want.len() != val.shape.len() {
+            return Err(Diagnostic::error(format!(
+                "its input has the shape {:?} without the batch of 1, where {} axes are expected",
+                val.shape,
+                want.len()
+            ))
+            .help("the first axis is the batch: rows that are run together are no part of the model"));
+        }
         let target = hw_shape(permuted(&val.shape, want));
         // Where only axes of length 1 were added or dropped, the long axes tell the order.
         let long = |s: &[usize]| s.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();

@@ -7,6 +7,9 @@
 //! Invariants: weights and biases are rounded once, here; accumulators are exact; each value is cast once, after
 //! the activation where that can be. The Program does not depend on anything but graph and [`LowerOptions`].
 
+pub(crate) mod batched;
+pub(crate) mod bend;
+pub(crate) mod choose;
 pub mod composite;
 pub mod constants;
 pub mod dot;
@@ -14,9 +17,13 @@ pub mod elementwise;
 pub mod exact;
 pub(crate) mod hls4ml;
 pub mod layout;
+mod lookup;
+mod mix;
 mod observed;
 pub mod options;
 pub mod pool;
+mod power;
+pub(crate) mod rows;
 mod select;
 pub mod softmax;
 mod steep;
@@ -101,9 +108,6 @@ pub struct Lowered {
     /// Things the user should know.
     pub warnings: Vec<Diagnostic>,
 }
-
-/// What a table of a curve may be off by where the curve is about 1.
-const LARGEST_BEND_ERROR: f64 = 1.0 / 256.0;
 
 /// State of a lowering.
 pub struct Lowerer<'a> {
@@ -236,20 +240,6 @@ impl<'a> Lowerer<'a> {
                 .help("use --arithmetic native, or express the layer with what hls4ml converts"));
         }
         Ok(())
-    }
-
-    /// Refuses the table pushed last where it lost the bend of a curve that is a straight line over most of its input's
-    /// range.
-    pub(crate) fn bend_kept(&self, call: &Call<'_>) -> Result<(), Diagnostic> {
-        let Some(table) = self.notes.last().and_then(|note| note.table) else { return Ok(()) };
-        if table.error <= 4.0 * table.lsb || table.error <= LARGEST_BEND_ERROR {
-            return Ok(());
-        }
-        Err(call
-            .error(format!("its input's range is so wide that its table is off by {:.3}", table.error))
-            .help(
-                "narrow the range of its input: fewer integer bits (--precision), or --calibrate with data",
-            ))
     }
 
     /// The node being lowered.

@@ -1,7 +1,8 @@
 //! Selection: elements of a tensor picked, repeated or put in another order along an axis, their codes kept.
 //!
 //! The hardware IR has no op of its own for it. A dot product with one weight of 1 a result is exact, and HLS reduces one
-//! of constants to wires; in groups as many as the pattern allows, so that what is repeated or strided stays small.
+//! of constants to wires; in groups as many as the pattern allows, so that what is repeated or strided stays small. What is
+//! cut out of a long axis in even steps is a window that slides along it.
 
 use hs_fixed::Format;
 use hs_hw::{Accum, Act, Codes, Dot, Op, ValueId as HwId};
@@ -13,10 +14,77 @@ use crate::{
     ops::{Call, window::Window},
 };
 
+/// Weights up to which a selection among channels stays one within each pixel.
+const FEW_WEIGHTS: usize = 1 << 16;
 /// Most weights of one selection.
 const MAX_WEIGHTS: usize = 1 << 22;
 
+/// Positions in even steps, as those that a window finds as it slides over all of an axis.
+struct Cut {
+    start: usize,
+    step: usize,
+    /// Length of the window, so long that it fits as often as there are positions.
+    kernel: usize,
+}
+
+impl Cut {
+    fn of(picks: &[usize], n: usize) -> Option<Self> {
+        let (start, step) = match picks {
+            [start, second, ..] => (*start, second.checked_sub(*start).filter(|s| *s > 0)?),
+            _ => return None,
+        };
+        let even = picks.iter().enumerate().all(|(o, i)| *i == start + o * step);
+        even.then(|| Self { start, step, kernel: n - (picks.len() - 1) * step })
+    }
+}
+
 impl Lowerer<'_> {
+    /// Pushes the `m` positions of `cut` along the ONNX axis `axis`, which is the hardware axis `place`.
+    fn cut(
+        &mut self,
+        name: &str,
+        val: &Val,
+        axis: usize,
+        place: usize,
+        m: usize,
+        cut: &Cut,
+    ) -> Result<Val, Diagnostic> {
+        let hw = self.demand(val, &val.perm.clone())?;
+        let lengths: Vec<usize> = val.perm.iter().map(|a| val.shape[*a]).collect();
+        let n = lengths[place];
+        let before: usize = lengths[..place].iter().product();
+        let (between, channels) = match &lengths[place + 1..] {
+            [] => (1, 1),
+            [between @ .., channels] => (between.iter().product::<usize>(), *channels),
+        };
+        let slide = Window { input: n, kernel: cut.kernel, stride: cut.step, ..Window::UNIT };
+        let mut axes = vec![(before, before, Window::UNIT), (n, m, slide), (between, between, Window::UNIT)];
+        axes.retain(|(from, _, window)| *from > 1 || *window == slide);
+        let shape =
+            |of: fn(&(usize, usize, Window)) -> usize| axes.iter().map(of).chain([channels]).collect();
+        let hw = self.reshape(hw, shape(|a| a.0))?;
+        let mut weight = vec![0; channels * cut.kernel];
+        for c in 0..channels {
+            weight[c * cut.kernel + cut.start] = 1;
+        }
+        let (x, range) = (self.node(hw).format(), self.range(hw));
+        let accum = Format::holding(range.lo.min(0), range.hi.max(0), range.frac)
+            .map_err(|_| too_wide("the selection"))?;
+        let op = Op::Dot(Dot {
+            window: axes.iter().map(|(_, _, window)| window.hardware()).collect(),
+            groups: channels,
+            weight: Codes::new(bit()?, weight),
+            bias: None,
+            accum: Accum::Exact(accum),
+            act: Act::None,
+        });
+        let hw = self.push(name, op, vec![hw], shape(|a| a.1), plain(x))?;
+        let mut shape = val.shape.clone();
+        shape[axis] = m;
+        let hw = self.reshape(hw, val.perm.iter().map(|a| shape[*a]).collect())?;
+        Ok(Val::plain(hw, shape, val.perm.clone()))
+    }
+
     /// Pushes the elements of `input` at `picks` along its ONNX axis `axis` (without the batch axis).
     pub(crate) fn selected(
         &mut self,
@@ -41,6 +109,13 @@ impl Lowerer<'_> {
         };
         let groups = (1..=n.min(m)).rev().find(fits).unwrap_or(1);
         let each = n / groups;
+        let places = val.perm.iter().position(|a| *a == axis).unwrap_or(0);
+        let channels = places + 1 == val.perm.len();
+        if let Some(cut) = Cut::of(picks, n).filter(|cut| cut.kernel < each)
+            && (!channels || m.saturating_mul(each) > FEW_WEIGHTS)
+        {
+            return self.cut(name, &val, axis, places, m, &cut);
+        }
         if m.saturating_mul(each) > MAX_WEIGHTS {
             return Err(Diagnostic::error(format!(
                 "selects {m} of {n} positions along an axis, which is more than {MAX_WEIGHTS} pairs"

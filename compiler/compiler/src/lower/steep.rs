@@ -17,6 +17,8 @@ const FIRST: i128 = 1024;
 const GUARD: i32 = 3;
 /// Widest entry: what a real of double precision still tells apart.
 const MAX_ENTRY_WIDTH: i32 = 50;
+/// Most bits of a cell that the hardware interpolates over.
+const MAX_CELL: u32 = 40;
 
 /// A function of non-negative numbers, with its name for messages.
 pub(crate) type Steep<'a> = (&'a str, &'a dyn Fn(f64) -> f64);
@@ -48,17 +50,9 @@ impl Lowerer<'_> {
         v: ValueId,
     ) -> Result<(), Diagnostic> {
         let node = self.node(input.hw);
-        let (format, shape) = (node.format(), node.shape.clone());
+        let shape = node.shape.clone();
         let function: Steep<'_> = ("1/x", &|x| 1.0 / x);
-        let mut magnitude = input.hw;
-        let signed = self.range(input.hw).lo < 0;
-        if signed {
-            let act = Act::Slope(Codes::new(Format::new(true, 1, 1).map_err(|_| too_wide("|x|"))?, vec![-1]));
-            let lo = self.range(input.hw).lo.abs().max(self.range(input.hw).hi).max(1);
-            let ty = plain(Format::holding(0, lo, format.frac()).map_err(|_| too_wide("|x|"))?);
-            let name = format!("{name}/magnitude");
-            magnitude = self.push(&name, Op::Requant(act), vec![input.hw], shape.clone(), ty)?;
-        }
+        let magnitude = self.magnitude(name, input.hw)?;
         let result = self.steep_type(magnitude, function, v)?.format;
         let mut grid = result;
         if let Some(a) = numerator {
@@ -68,12 +62,8 @@ impl Lowerer<'_> {
         }
         let mut sum = self.steep_sum(&format!("{name}/reciprocal"), magnitude, function, grid)?;
         let mut factors: Vec<HwId> = numerator.into_iter().collect();
-        if signed {
-            let two = Format::new(true, 2, 2).map_err(|_| too_wide("the sign"))?;
-            let index = Index { mul: 1, shift: 0, toward_zero: false, offset: 1 };
-            let lut = Lut { index, entries: Codes::new(two, vec![-1, 1]), interpolate: false };
-            let sign = format!("{name}/sign");
-            factors.push(self.push(&sign, Op::Table(lut), vec![input.hw], shape.clone(), plain(two))?);
+        if magnitude != input.hw {
+            factors.push(self.sign_of(name, input.hw)?);
         }
         let last = factors.pop();
         for factor in factors {
@@ -88,6 +78,49 @@ impl Lowerer<'_> {
         };
         let exact = Exact { name: name.to_owned(), op, inputs, shape };
         self.finish(exact, v, |hw| input.with(hw))
+    }
+
+    /// Pushes a monotone function of the magnitude of `input`, which has its sign.
+    pub(crate) fn odd(
+        &mut self,
+        name: &str,
+        input: &Val,
+        function: Steep<'_>,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let magnitude = self.magnitude(name, input.hw)?;
+        if magnitude == input.hw {
+            return self.steep(name, input, function, v);
+        }
+        let result = self.steep_type(magnitude, function, v)?.format;
+        let sum = self.steep_sum(&format!("{name}/magnitude"), magnitude, function, result)?;
+        let sign = self.sign_of(name, input.hw)?;
+        let shape = self.node(sum).shape.clone();
+        let op = Op::Binary { op: BinaryOp::Mul, act: Act::None };
+        let exact = Exact { name: name.to_owned(), op, inputs: vec![sum, sign], shape };
+        self.finish(exact, v, |hw| input.with(hw))
+    }
+
+    /// Pushes |x|, exactly; `x` itself where it is never negative.
+    pub(super) fn magnitude(&mut self, name: &str, x: HwId) -> Result<HwId, Diagnostic> {
+        let range = self.range(x);
+        if range.lo >= 0 {
+            return Ok(x);
+        }
+        let act = Act::Slope(Codes::new(Format::new(true, 1, 1).map_err(|_| too_wide("|x|"))?, vec![-1]));
+        let most = range.lo.abs().max(range.hi).max(1);
+        let ty = plain(Format::holding(0, most, range.frac).map_err(|_| too_wide("|x|"))?);
+        let shape = self.node(x).shape.clone();
+        self.push(&format!("{name}/magnitude"), Op::Requant(act), vec![x], shape, ty)
+    }
+
+    /// Pushes -1 where `x` is negative, 1 elsewhere.
+    fn sign_of(&mut self, name: &str, x: HwId) -> Result<HwId, Diagnostic> {
+        let two = Format::new(true, 2, 2).map_err(|_| too_wide("the sign"))?;
+        let index = Index { mul: 1, shift: 0, toward_zero: false, offset: 1 };
+        let lut = Lut { index, entries: Codes::new(two, vec![-1, 1]), interpolate: false };
+        let shape = self.node(x).shape.clone();
+        self.push(&format!("{name}/sign"), Op::Table(lut), vec![x], shape, plain(two))
     }
 
     /// The type of `v`, a function of `input`.
@@ -129,6 +162,8 @@ impl Lowerer<'_> {
         };
         let shape = self.node(input).shape.clone();
         let mut sum: Option<HwId> = None;
+        // What tables over wide cells read: the input without its last bits.
+        let mut coarse: Option<(HwId, u32)> = None;
         let mut from = x.lo.max(0);
         if from >= FIRST {
             // On the grid of the first table's cells.
@@ -148,17 +183,25 @@ impl Lowerer<'_> {
             let format =
                 Format::holding(i128::from(lo), i128::from(hi), frac).map_err(|_| too_wide("the table"))?;
             let offset = i64::try_from(-(from >> shift)).map_err(|_| too_wide("a table's input"))?;
-            let index = Index { mul: 1, shift: shift as i32, toward_zero: false, offset };
+            if shift > MAX_CELL && coarse.is_none() {
+                coarse = Some(self.without(&format!("{name}/coarse"), input, shift_at(x.hi) - MAX_CELL)?);
+            }
+            let (read, dropped) = coarse.unwrap_or((input, 0));
+            let index = Index { mul: 1, shift: (shift - dropped) as i32, toward_zero: false, offset };
             let lut = Lut { index, entries: Codes::new(format, data), interpolate: shift > 0 };
             let ty = Type { rounding: Rounding::Rnd, ..plain(format) };
             let ty = if shift > 0 { ty } else { plain(format) };
-            let table =
-                self.push(&format!("{name}/table"), Op::Table(lut), vec![input], shape.clone(), ty)?;
+            let table = self.push(&format!("{name}/table"), Op::Table(lut), vec![read], shape.clone(), ty)?;
             sum = Some(match sum {
                 None => table,
                 Some(so_far) => {
-                    let (a, b) = (self.node(so_far).format(), self.node(table).format());
-                    let ty = plain(a.add(b).map_err(|_| too_wide("the sum of tables"))?);
+                    // Of all tables together no more than the function itself spans.
+                    let format = self
+                        .range(so_far)
+                        .add(self.range(table))
+                        .and_then(|r| Format::holding(r.lo, r.hi, r.frac).ok())
+                        .ok_or_else(|| too_wide("the sum of tables"))?;
+                    let ty = plain(format);
                     let op = Op::Binary { op: BinaryOp::Add, act: Act::None };
                     self.push(&format!("{name}/sum"), op, vec![so_far, table], shape.clone(), ty)?
                 }
@@ -169,6 +212,16 @@ impl Lowerer<'_> {
             from = end;
         }
         sum.ok_or_else(|| Diagnostic::error(format!("{what} has no table")))
+    }
+}
+
+impl Lowerer<'_> {
+    /// Pushes `x` without its last `dropped` bits; with their number.
+    fn without(&mut self, name: &str, x: HwId, dropped: u32) -> Result<(HwId, u32), Diagnostic> {
+        let (from, shape) = (self.node(x).format(), self.node(x).shape.clone());
+        let format = Format::new(from.is_signed(), from.width() - dropped, from.int())
+            .map_err(|_| too_wide("a table's input"))?;
+        Ok((self.push(name, Op::Requant(Act::None), vec![x], shape, plain(format))?, dropped))
     }
 }
 

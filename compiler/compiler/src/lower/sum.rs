@@ -1,6 +1,6 @@
 //! Sums over axes, and products of two computed matrices.
 
-use hs_fixed::Format;
+use hs_fixed::{Format, Overflow, Rounding, Type};
 use hs_hw::{Accum, Act, BinaryOp, Codes, Dot, Op, ValueId as HwId, range};
 use hs_ir::ValueId;
 
@@ -26,6 +26,9 @@ pub(crate) enum Sum {
     /// The root of the sum of squares.
     Norm,
 }
+
+/// Widest tensor.
+const WIDEST_TENSOR: u32 = 64;
 
 /// Most multiplications of a product of two computed matrices.
 const MAX_PRODUCTS: usize = 1 << 18;
@@ -53,7 +56,7 @@ impl Lowerer<'_> {
                 hw = self.push(&format!("{name}/magnitude"), Op::Requant(act), vec![hw], shape, ty)?;
             }
             Sum::Squares | Sum::Norm => {
-                let ty = plain(x.mul(x).map_err(|_| too_wide("x²"))?);
+                let ty = self.square_type(hw, n)?;
                 let op = Op::Binary { op: BinaryOp::Mul, act: Act::None };
                 hw = self.push(&format!("{name}/square"), op, vec![hw, hw], shape, ty)?;
             }
@@ -68,6 +71,23 @@ impl Lowerer<'_> {
         let onnx = self.shape(v)?;
         let exact = self.sum_op(name, hw)?;
         self.finish(exact, v, |hw| Val::viewed(hw, vec![rows, 1], vec![0, 1], onnx))
+    }
+
+    /// The type of the squares of `hw`, `n` of which are summed: exact where a tensor and their sum can be.
+    pub(super) fn square_type(&self, hw: HwId, n: usize) -> Result<Type, Diagnostic> {
+        let x = self.node(hw).format();
+        if let Ok(exact) = x.mul(x)
+            && exact.width() <= WIDEST_TENSOR
+        {
+            return Ok(plain(exact));
+        }
+        let range = self.range(hw);
+        let most = range.lo.abs().max(range.hi).max(1) as u128;
+        // Integer bits of the largest square; the bits that the sum adds are kept free.
+        let int = 2 * (128 - most.leading_zeros() as i32 - range.frac);
+        let width = WIDEST_TENSOR - 1 - (n.max(1) as u64).next_power_of_two().trailing_zeros();
+        let format = Format::new(false, width, int).map_err(|_| too_wide("x²"))?;
+        Ok(Type::new(format, Rounding::Rnd, Overflow::Sat))
     }
 
     /// `input` in ONNX's order as rows of `n` elements.

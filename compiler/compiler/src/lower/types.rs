@@ -2,7 +2,7 @@
 //! the op type and the model, `precision`, the default. Observed ranges fit the integer bits of all but the first two.
 
 use hs_fixed::{Format, Interval, Modes, Overflow, Rounding, Type};
-use hs_ir::ValueId;
+use hs_ir::{DType, ValueId};
 
 use super::{
     LayerOptions, Lowerer,
@@ -30,13 +30,16 @@ pub(super) const WIDEST_EXACT: u32 = 48;
 pub(super) const SCALED_WIDTH: u32 = 32;
 
 /// Fraction bits of a tabulated function's result where only the model's quantisers, none of them behind it, decide types.
-const FUNCTION_FRAC: i32 = 14;
+pub(super) const FUNCTION_FRAC: i32 = 14;
 
 /// Fraction bits of a tabulated function's result beyond the steps of the quantiser behind it.
 const STEP_GUARD: i32 = 12;
 
 /// Most fraction bits of a tabulated function's result.
 const MAX_FUNCTION_FRAC: i32 = 28;
+
+/// Most bits of an input of integers.
+const INTEGER_WIDTH: u32 = 32;
 
 /// Which of a node's constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +124,11 @@ impl<'a> Lowerer<'a> {
         if let Some(ty) = self.options.nodes.get(&self.graph.value(v).name).and_then(|o| o.result) {
             return Ok(ty);
         }
+        if let Some(range) = self.graph.value(v).dtype.and_then(DType::int_range)
+            && self.options.input.is_none()
+        {
+            return self.integer_type(v, range);
+        }
         if self.hls4ml() {
             return self.options.input.map_or_else(|| self.hls4ml_default(), Ok);
         }
@@ -165,6 +173,27 @@ impl<'a> Lowerer<'a> {
             Some(result.format.frac() + integer_bits(scale.iter().fold(0.0, |m, s| m.max(s.abs()))))
         };
         self.uses[v.index()].iter().filter_map(read).max()
+    }
+
+    /// The type of an input of integers from `min` to `max`: as many bits as they have, or as what reads it has rows to look
+    /// up, or at most [`INTEGER_WIDTH`].
+    fn integer_type(&self, v: ValueId, (min, max): (i64, i64)) -> Result<Type, Diagnostic> {
+        let table = |node: &hs_ir::Node| {
+            let axis = ops::gather::looked_up(&Call::of(self.graph, node)?)?;
+            (node.input(1) == Some(v)).then_some(axis as i64)
+        };
+        let tables: Option<Vec<i64>> =
+            self.uses[v.index()].iter().map(|at| table(&self.graph.nodes[*at])).collect();
+        let (lo, hi) = match tables.and_then(|rows| rows.into_iter().max()) {
+            Some(rows) if !self.is_output[v.index()] => (0, rows - 1),
+            Some(_) | None => {
+                let half = 1i64 << (INTEGER_WIDTH - 1);
+                (min.max(-half), if min < 0 { max.min(half - 1) } else { max.min(2 * half - 1) })
+            }
+        };
+        let format = Format::holding(i128::from(lo), i128::from(hi.max(1)), 0);
+        let format = format.map_err(|_| too_wide("an integer input"))?;
+        Ok(Type::new(format, Rounding::RndConv, Overflow::Sat))
     }
 
     /// The type of a value that only quantisers of the model read, all of them alike: what they cast into, or where that is

@@ -9,6 +9,8 @@ const ATTRIBUTE_INPUTS: &[(&str, &str, usize)] = &[
     ("Unsqueeze", "axes", 1),
     ("ReduceL1", "axes", 1),
     ("ReduceL2", "axes", 1),
+    ("ReduceLogSum", "axes", 1),
+    ("ReduceLogSumExp", "axes", 1),
     ("ReduceMax", "axes", 1),
     ("ReduceMean", "axes", 1),
     ("ReduceMin", "axes", 1),

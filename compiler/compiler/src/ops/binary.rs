@@ -13,7 +13,6 @@ pub const OPS: &[OpDef] = &[
     OpDef::new("Sub", infer, eval, lower),
     OpDef::new("Mul", infer, eval, lower),
     OpDef::new("Div", infer, eval, lower),
-    OpDef::fold_only("Equal", infer, eval),
 ];
 
 /// What is computed of two elements.
@@ -27,8 +26,6 @@ pub enum BinaryKind {
     Mul,
     /// The first over the second; of integers, rounded to zero.
     Div,
-    /// Whether they are equal.
-    Equal,
 }
 
 /// An operator on two tensors.
@@ -48,7 +45,6 @@ impl Binary {
             "Sub" => BinaryKind::Sub,
             "Mul" => BinaryKind::Mul,
             "Div" => BinaryKind::Div,
-            "Equal" => BinaryKind::Equal,
             other => return Err(call.error(format!("'{other}' is no operator on two tensors"))),
         };
         if call.len() != 2 {
@@ -76,7 +72,6 @@ impl BinaryKind {
             Self::Sub => a - b,
             Self::Mul => a * b,
             Self::Div => a / b,
-            Self::Equal => f64::from(u8::from(a == b)),
         }
     }
 
@@ -86,15 +81,13 @@ impl BinaryKind {
             Self::Sub => a.checked_sub(b),
             Self::Mul => a.checked_mul(b),
             Self::Div => a.checked_div(b),
-            Self::Equal => Some(i64::from(a == b)),
         }
     }
 }
 
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
     let binary = Binary::parse(call)?;
-    let dtype = if binary.kind == BinaryKind::Equal { DType::Bool } else { call.arg(0)?.dtype };
-    Ok(vec![Inferred::new(dtype, binary.shape)])
+    Ok(vec![Inferred::new(call.arg(0)?.dtype, binary.shape)])
 }
 
 fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
@@ -105,16 +98,10 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     if let (Some(x), Some(y)) = (call.constant(a)?.ints(), call.constant(b)?.ints()) {
         let out: Option<Vec<i64>> = places.map(|(i, j)| kind.apply_ints(x[i], y[j])).collect();
         let out = out.ok_or_else(|| call.error("an integer result overflows, or is a division by zero"))?;
-        let dtype = if kind == BinaryKind::Equal { DType::Bool } else { a.dtype };
-        return call.result(dtype, shape, TensorData::I64(out)).map(|t| vec![t]);
+        return call.result(a.dtype, shape, TensorData::I64(out)).map(|t| vec![t]);
     }
     let (x, y) = (call.floats(0)?, call.floats(1)?);
-    let out = places.map(|(i, j)| kind.apply(f64::from(x[i]), f64::from(y[j])));
-    if kind == BinaryKind::Equal {
-        let out = out.map(|x| x as i64).collect();
-        return call.result(DType::Bool, shape, TensorData::I64(out)).map(|t| vec![t]);
-    }
-    let out = out.map(|x| x as f32).collect();
+    let out = places.map(|(i, j)| kind.apply(f64::from(x[i]), f64::from(y[j])) as f32).collect();
     call.float_result(shape, out)
 }
 
@@ -131,7 +118,6 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
             let operands = call.node.inputs.iter().copied().flatten().collect::<Vec<_>>();
             return lw.divide(&call.node.name, &operands, lw.result(call)?);
         }
-        BinaryKind::Equal => return Err(call.error("is supported on constants only")),
     };
     let (a, b) = match (call.node.input(0), call.node.input(1)) {
         (Some(a), Some(b)) => (a, b),

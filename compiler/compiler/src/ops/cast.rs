@@ -1,13 +1,15 @@
-//! `Cast` and `CastLike`. A cast from one float type to another does nothing here.
+//! `Cast` and `CastLike`. A cast from one float type to another does nothing here; one to integers drops fractions.
 
 use hs_ir::{DType, Tensor, TensorData};
 
 use super::{Call, Inferred, OpDef};
 use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
 use crate::onnx;
 
 /// The operators.
-pub const OPS: &[OpDef] = &[OpDef::rewritten("Cast", infer, eval), OpDef::rewritten("CastLike", infer, eval)];
+pub const OPS: &[OpDef] =
+    &[OpDef::new("Cast", infer, eval, lower), OpDef::new("CastLike", infer, eval, lower)];
 
 /// A change of element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,23 @@ fn eval(call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         (TensorData::F32(_) | TensorData::F64(_), None) => Ok(tensor.clone()),
     };
     out.map(|t| vec![t])
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    let Cast { from, to } = Cast::parse(call)?;
+    let (name, input, out) = (&call.node.name, lw.input_val(call, 0)?, lw.result(call)?);
+    if from.int_range().is_some() {
+        lw.native_only(call)?;
+    }
+    if to.is_float() || from == DType::Bool {
+        lw.bind(out, input);
+        return Ok(());
+    }
+    lw.native_only(call)?;
+    if to == DType::Bool {
+        return lw.is_zero(name, &input, true, out);
+    }
+    lw.truncated(name, &input, to, out)
 }
 
 /// `x` wrapped into the type whose range this is.

@@ -2,7 +2,7 @@
 
 use super::{Call, Inferred, OpDef, call::same_as_input};
 use crate::diagnostic::Diagnostic;
-use crate::lower::{Lowerer, hls4ml::Tabulated};
+use crate::lower::{Lowerer, bend::Bend, hls4ml::Tabulated};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
@@ -74,8 +74,14 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         )));
     }
     if !lw.hls4ml() {
-        lw.table(name, &input, (&call.node.op, &|x| elu.apply(x)), out)?;
-        return lw.bend_kept(call);
+        let bend = Bend {
+            name: &call.node.op,
+            whole: &|x| elu.apply(x),
+            slope: elu.gamma,
+            rest: &|x| elu.apply(x.min(0.0)),
+            even: false,
+        };
+        return lw.bend(name, &input, &bend, out);
     }
     if call.node.op == "Celu" {
         return lw.native_only(call);

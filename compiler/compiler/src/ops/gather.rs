@@ -1,4 +1,4 @@
-//! `Gather`.
+//! `Gather`: elements at constant places, or rows of a constant table at computed ones (an embedding).
 
 use super::{Call, Inferred, OpDef, expand, picked_indices, within};
 use crate::diagnostic::Diagnostic;
@@ -39,11 +39,20 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     call.gathered(0, shape, &picked_indices(x, &picks))
 }
 
+/// How many rows the constant table has that `call` looks up, if it does.
+pub(crate) fn looked_up(call: &Call<'_>) -> Option<usize> {
+    let table = call.arg(0).ok().filter(|_| call.node.is("Gather"))?;
+    let (axis, _) = shape(call).ok()?;
+    table.tensor.map(|_| table.shape[axis])
+}
+
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     let (axis, _) = shape(call)?;
-    if call.arg(0)?.tensor.is_some() {
-        let help = "look the rows up on the host, and give the model the vectors as its input";
-        return Err(call.error("looks up a constant table by computed indices").help(help));
+    if let Some(table) = call.arg(0)?.tensor {
+        lw.native_only(call)?;
+        let indices = lw.input_val(call, 1)?;
+        let value = call.node.input(0);
+        return lw.lookup(&call.node.name, &indices, (table, value), axis, lw.result(call)?);
     }
     let x = call.arg(0)?.shape;
     let mut picks: Vec<Vec<usize>> = x.iter().map(|n| (0..*n).collect()).collect();

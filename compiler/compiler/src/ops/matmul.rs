@@ -1,8 +1,8 @@
 //! `MatMul`. Passes turn one by a constant matrix into `hypersonic::Dense`; what stays multiplies two computed tensors.
 
-use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape, strides, window::Window};
+use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape, permuted_indices, strides};
 use crate::diagnostic::Diagnostic;
-use crate::lower::{Lowerer, Val, dot::FloatDot};
+use crate::lower::{Lowerer, Val, batched::Matrices};
 
 /// The operator.
 pub const OPS: &[OpDef] = &[OpDef::new("MatMul", infer, eval, lower)];
@@ -94,38 +94,52 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
             let b = lw.reshaped(&lw.input_val(call, 1)?, matrix(&m.batch_b, m.inner, m.columns));
             lw.product(&call.node.name, &a, &b, out)
         }
-        // A constant matrix in front: each column of the other is a pixel.
-        (Some(weight), None) if m.batch_a.is_empty() => {
-            let b = lw.input_val(call, 1)?;
-            let lead: Vec<usize> = m.batch_b.clone();
-            let b = lw.reshaped(&b, [lead.as_slice(), &[m.inner, m.columns]].concat());
-            let r = b.shape.len();
-            let order: Vec<usize> = (0..r - 2).chain([r - 1, r - 2]).collect();
-            let hw = lw.demand(&b, &order)?;
-            let pixels = lead.iter().product::<usize>() * m.columns;
-            let hw = lw.reshape(hw, vec![pixels, m.inner])?;
-            let dot = FloatDot {
-                name: &call.node.name,
-                input: hw,
-                window: vec![Window::UNIT.hardware()],
-                groups: 1,
-                weight: weight.to_f64(),
-                weight_value: call.node.input(0),
-                bias: None,
-                bias_value: None,
-                shape: vec![pixels, m.rows],
-            };
-            let base = vec![lead.iter().product(), m.rows, m.columns];
-            let onnx = lw.shape(out)?;
-            lw.dot(dot, out, |hw| Val::viewed(hw, base, vec![0, 2, 1], onnx))?;
-            let bound = lw.bound(out)?;
-            let val = lw.val(bound)?;
-            let hw = lw.reshape(val.hw, vec![lead.iter().product(), m.columns, m.rows])?;
-            lw.bind(bound, val.with(hw));
-            Ok(())
+        (None, Some(b)) => {
+            let input = lw.input_val(call, 0)?;
+            let matrix = permuted_indices(&[m.inner, m.columns], &[1, 0]);
+            by_constants(lw, call, &m, &input, false, (b, &m.batch_b, &matrix))
         }
-        _ => Err(call
-            .error("multiplies by constant matrices that differ along leading axes")
-            .help("split the tensor, and multiply each part by its own matrix")),
+        (Some(a), None) => {
+            let input = lw.input_val(call, 1)?;
+            let matrix: Vec<usize> = (0..m.rows * m.inner).collect();
+            by_constants(lw, call, &m, &input, true, (a, &m.batch_a, &matrix))
+        }
+        (Some(_), Some(_)) => Err(call.error("multiplies constants only")),
     }
+}
+
+/// Pushes the product with the constant that holds the matrices of the leading dimensions `batch`; `matrix` are the places
+/// of one's elements as `[outputs, inner]`. With `constant_first` the columns of `input` are the rows that are multiplied.
+fn by_constants(
+    lw: &mut Lowerer<'_>,
+    call: &Call<'_>,
+    m: &MatMul,
+    input: &Val,
+    constant_first: bool,
+    (constant, batch, matrix): (&hs_ir::Tensor, &[usize], &[usize]),
+) -> Result<(), Diagnostic> {
+    let (lead, rows, outputs) =
+        if constant_first { (&m.batch_b, m.columns, m.rows) } else { (&m.batch_a, m.rows, m.columns) };
+    let mut x = if constant_first {
+        let seen = lw.reshaped(input, [lead.as_slice(), &[m.inner, rows]].concat());
+        let swapped: Vec<usize> = (0..lead.len()).chain([lead.len() + 1, lead.len()]).collect();
+        lw.transposed(&seen, &swapped)?
+    } else {
+        lw.reshaped(input, [lead.as_slice(), &[rows, m.inner]].concat())
+    };
+    let alike = batch.iter().all(|n| *n == 1);
+    let (mut shared, mut groups) = (lead.iter().product(), 1);
+    if !alike {
+        let full = [m.batch.as_slice(), &[rows, m.inner]].concat();
+        x = lw.broadcast(&format!("{}/broadcast", call.node.name), &x, &full)?;
+        (shared, groups) = (1, m.batch.iter().product());
+    }
+    let x = lw.reshaped(&x, vec![shared, groups, rows, m.inner]);
+    let values = constant.to_f64();
+    let at = if alike { vec![0] } else { broadcast_indices(batch, &m.batch) };
+    let weight = at.iter().flat_map(|at| matrix.iter().map(move |i| at * matrix.len() + i));
+    let weight = weight.map(|i| values[i]).collect();
+    let value = call.node.input(usize::from(!constant_first));
+    let matrices = Matrices { weight, value, groups, outputs };
+    lw.batched(&call.node.name, &x, matrices, constant_first, lw.result(call)?)
 }

@@ -15,11 +15,13 @@ mod call;
 mod layout;
 
 pub mod affine;
+pub mod arg_max;
 pub mod batch_norm;
 pub mod binary;
 pub mod bipolar_quant;
 pub mod cast;
 pub mod clip;
+pub mod compare;
 pub mod concat;
 pub mod constant;
 pub mod conv;
@@ -35,8 +37,10 @@ pub mod hard_sigmoid;
 pub mod identity;
 pub mod leaky_relu;
 pub mod linear;
+pub mod log_softmax;
 pub mod lut;
 pub mod matmul;
+pub mod normalisation;
 pub mod pad;
 pub mod pool;
 pub mod pow;
@@ -197,11 +201,13 @@ impl OpDef {
 /// Every operator. The one list.
 pub static REGISTRY: &[&[OpDef]] = &[
     affine::OPS,
+    arg_max::OPS,
     batch_norm::OPS,
     binary::OPS,
     bipolar_quant::OPS,
     cast::OPS,
     clip::OPS,
+    compare::OPS,
     concat::OPS,
     constant::OPS,
     conv::OPS,
@@ -217,8 +223,10 @@ pub static REGISTRY: &[&[OpDef]] = &[
     identity::OPS,
     leaky_relu::OPS,
     linear::OPS,
+    log_softmax::OPS,
     lut::OPS,
     matmul::OPS,
+    normalisation::OPS,
     pad::OPS,
     pool::OPS,
     pow::OPS,
@@ -274,7 +282,7 @@ pub(crate) fn activation(graph: &hs_ir::Graph, node: &Node) -> Result<Option<Act
 /// The error that a node's operator is not supported, with what to do about it.
 pub fn unsupported(node: &Node) -> Diagnostic {
     let help = match node.op.as_str() {
-        "ArgMax" | "ArrayFeatureExtractor" | "ZipMap" | "LabelEncoder" => {
+        "ArrayFeatureExtractor" | "ZipMap" | "LabelEncoder" => {
             "this computes labels for the host: keep only the scores as output, with onnx.utils.extract_model(model, \
              out, inputs, [scores])"
         }

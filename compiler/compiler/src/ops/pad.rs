@@ -67,15 +67,15 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
 
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     let pad = Pad::parse(call)?;
-    if pad.value != 0.0 {
-        return Err(call
-            .error(format!("pads with {}; only zeros are supported", pad.value))
-            .help("pad with zeros, or use the padding of the convolution or pool that follows"));
-    }
     let input = lw.input_val(call, 0)?;
     let skip = pad.pads.len() - input.shape.len();
     if pad.pads[..skip].iter().any(|p| *p != (0, 0)) {
         return Err(call.error("pads the batch axis"));
     }
-    lw.pad(&call.node.name, &input, &pad.pads[skip..], lw.result(call)?)
+    let out = lw.result(call)?;
+    if pad.value != 0.0 {
+        lw.native_only(call)?;
+        return lw.pad_with(&call.node.name, &input, &pad.pads[skip..], pad.value, out);
+    }
+    lw.pad(&call.node.name, &input, &pad.pads[skip..], out)
 }

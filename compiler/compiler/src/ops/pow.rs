@@ -1,4 +1,4 @@
-//! `Pow` with a constant exponent, or of a constant base.
+//! `Pow` with constant exponents, or of a constant base.
 
 use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape};
 use crate::diagnostic::Diagnostic;
@@ -9,6 +9,8 @@ pub const OPS: &[OpDef] = &[OpDef::new("Pow", infer, eval, lower)];
 
 /// Largest exponent that is computed by multiplications.
 const MOST_FACTORS: f64 = 4.0;
+/// The same where each element has an exponent of its own.
+const MOST_OWN_FACTORS: f64 = 8.0;
 
 fn shape(call: &Call<'_>) -> Result<Vec<usize>, Diagnostic> {
     let (x, y) = (call.float_arg(0)?, call.arg(1)?);
@@ -47,9 +49,31 @@ fn single(call: &Call<'_>, index: usize) -> Result<Option<f64>, Diagnostic> {
     }
 }
 
+/// Exponents that differ between elements, in the result's shape.
+fn own_exponents(call: &Call<'_>) -> Result<Option<hs_ir::Tensor>, Diagnostic> {
+    let Some(tensor) = call.arg(1)?.tensor else { return Ok(None) };
+    let values = tensor.to_f64();
+    if call.arg(0)?.tensor.is_some() || values.iter().all(|v| v == &values[0]) {
+        return Ok(None);
+    }
+    if let Some(other) = values.iter().find(|p| p.fract() != 0.0 || !(0.0..=MOST_OWN_FACTORS).contains(*p)) {
+        return Err(call
+            .error(format!("raises each element to a power of its own, {other} among them"))
+            .help(format!(
+                "integers from 0 to {MOST_OWN_FACTORS} are supported there: use one Pow for each other power"
+            )));
+    }
+    let shape = shape(call)?;
+    let data = broadcast_indices(tensor.shape(), &shape).into_iter().map(|i| values[i] as f32).collect();
+    call.float_result(shape, data).map(|mut all| all.pop())
+}
+
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
     lw.native_only(call)?;
     let (name, out) = (&call.node.name, lw.result(call)?);
+    if let Some(exponents) = own_exponents(call)? {
+        return lw.powers(name, &lw.input_val(call, 0)?, &exponents, out);
+    }
     let (base, exponent) = (single(call, 0)?, single(call, 1)?);
     let same_shape = |index: usize| Ok::<_, Diagnostic>(shape(call)? == call.arg(index)?.shape);
     match (base, exponent) {

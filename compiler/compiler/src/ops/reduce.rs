@@ -11,6 +11,8 @@ pub const OPS: &[OpDef] = &[
     OpDef::fold_only("ReduceProd", infer, eval),
     OpDef::new("ReduceL1", infer, eval, lower),
     OpDef::new("ReduceL2", infer, eval, lower),
+    OpDef::new("ReduceLogSum", infer, eval, lower),
+    OpDef::new("ReduceLogSumExp", infer, eval, lower),
     OpDef::new("ReduceSum", infer, eval, lower),
     OpDef::new("ReduceSumSquare", infer, eval, lower),
     OpDef::new("ReduceMin", infer, eval, lower),
@@ -36,7 +38,7 @@ impl Reduce {
             None if call.flag("noop_with_empty_axes", false)? => Vec::new(),
             None => (0..rank).collect(),
         };
-        if matches!(call.node.op.as_str(), "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare") {
+        if !matches!(call.node.op.as_str(), "ReduceProd" | "ReduceSum" | "ReduceMin" | "ReduceMax") {
             call.float_arg(0)?;
         }
         Ok(Self { axes, keep: call.flag("keepdims", true)? })
@@ -95,20 +97,33 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     }
     let (first, apply): (f64, fn(f64, f64) -> f64) = match op {
         "ReduceProd" => (1.0, |a, b| a * b),
-        "ReduceSum" | "ReduceMean" => (0.0, |a, b| a + b),
+        "ReduceSum" | "ReduceMean" | "ReduceLogSum" | "ReduceLogSumExp" => (0.0, |a, b| a + b),
         "ReduceL1" => (0.0, |a, b| a + b.abs()),
         "ReduceL2" | "ReduceSumSquare" => (0.0, |a, b| a + b * b),
         "ReduceMin" => (f64::INFINITY, f64::min),
         _ => (f64::NEG_INFINITY, f64::max),
     };
+    let values = tensor.to_f64();
+    let mut most = vec![0.0; count];
+    if op == "ReduceLogSumExp" {
+        most = vec![f64::NEG_INFINITY; count];
+        for (place, v) in values.iter().enumerate() {
+            most[target(place)] = most[target(place)].max(*v);
+        }
+    }
     let mut out = vec![first; count];
-    for (place, v) in tensor.to_f64().into_iter().enumerate() {
-        let slot = &mut out[target(place)];
-        *slot = apply(*slot, v);
+    for (place, v) in values.into_iter().enumerate() {
+        let at = target(place);
+        out[at] = apply(out[at], if op == "ReduceLogSumExp" { libm::exp(v - most[at]) } else { v });
     }
     let by = if op == "ReduceMean" { (x.shape.iter().product::<usize>() / count.max(1)) as f64 } else { 1.0 };
-    let root = |x: f64| if op == "ReduceL2" { x.sqrt() } else { x };
-    call.float_result(shape, out.into_iter().map(|x| root(x / by) as f32).collect())
+    let last = |x: f64| match op {
+        "ReduceL2" => x.sqrt(),
+        "ReduceLogSum" | "ReduceLogSumExp" => libm::log(x),
+        _ => x,
+    };
+    let out = out.into_iter().zip(most).map(|(x, most)| (last(x / by) + most) as f32);
+    call.float_result(shape, out.collect())
 }
 
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
@@ -137,6 +152,12 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         lw.native_only(call)?;
         let moved = lw.transposed(&input, &order)?;
         return lw.sum(&call.node.name, &moved, space.len(), sum, out);
+    }
+    if let exponentials @ ("ReduceLogSum" | "ReduceLogSumExp") = call.node.op.as_str() {
+        lw.native_only(call)?;
+        let moved = lw.transposed(&input, &order)?;
+        let exponentials = exponentials == "ReduceLogSumExp";
+        return lw.log_sum(&call.node.name, &moved, space.len(), exponentials, out);
     }
     let least = call.node.op == "ReduceMin";
     let input = if least {

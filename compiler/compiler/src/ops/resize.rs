@@ -1,4 +1,4 @@
-//! `Resize` and `Upsample` to nearest neighbours, by any constant factors.
+//! `Resize` and `Upsample` by any constant factors, to nearest neighbours or linearly between them.
 
 use super::{Call, Inferred, OpDef, expand, picked_indices, within};
 use crate::diagnostic::Diagnostic;
@@ -8,11 +8,13 @@ use crate::lower::Lowerer;
 pub const OPS: &[OpDef] =
     &[OpDef::new("Resize", infer, eval, lower), OpDef::new("Upsample", infer, eval, lower)];
 
-/// The index taken at each position along each axis.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is taken at each position along each axis.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resize {
-    /// Indices, for each axis.
+    /// Indices, for each axis: of the nearest element, or of the one below.
     pub picks: Vec<Vec<usize>>,
+    /// For each axis the weight of the element behind each of the indices; empty where nothing lies between elements.
+    pub between: Vec<Vec<f64>>,
 }
 
 impl Resize {
@@ -21,10 +23,16 @@ impl Resize {
         let x = call.arg(0)?.shape;
         let upsample = call.node.op == "Upsample";
         let mode = call.str("mode", "nearest")?;
-        if mode != "nearest" {
+        let linear = mode == "linear";
+        if !linear && mode != "nearest" {
             return Err(call
-                .error(format!("its attribute 'mode' is '{mode}'; nearest is expected"))
-                .help("resize to nearest neighbours, or use a ConvTranspose with fixed weights"));
+                .error(format!("its attribute 'mode' is '{mode}'; nearest or linear is expected"))
+                .help(
+                    "resize to nearest neighbours or linearly, or use a ConvTranspose with fixed weights",
+                ));
+        }
+        if linear && call.flag("antialias", false)? {
+            return Err(call.error("is smoothed against aliases").help("resize without antialias"));
         }
         let axes = match call.ints("axes")? {
             Some(axes) => axes.iter().map(|a| call.axis(*a, x.len())).collect::<Result<Vec<_>, _>>()?,
@@ -72,9 +80,19 @@ impl Resize {
                 call.str("nearest_mode", "round_prefer_floor")?,
             )
         };
-        let mut picks = Vec::with_capacity(x.len());
+        let (mut picks, mut between) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
         for axis in 0..x.len() {
             let (n, m, factor) = (x[axis], lengths[axis], factors[axis]);
+            if coordinates == "align_corners" && (n as f64 * factor).fract() != 0.0 {
+                return Err(call
+                    .error(format!(
+                        "aligns the corners of {n} elements and of {}, no whole number",
+                        n as f64 * factor
+                    ))
+                    .help(
+                        "state the sizes: the ONNX standard and ONNX Runtime read such scales differently",
+                    ));
+            }
             let place = |o: usize| {
                 let o = o as f64;
                 Ok(match coordinates {
@@ -106,9 +124,36 @@ impl Resize {
             };
             let pick = |o: usize| Ok::<_, Diagnostic>(round(place(o)?)?.clamp(0.0, n as f64 - 1.0) as usize);
             let keeps = m == n && factor == 1.0;
-            picks.push(if keeps { (0..n).collect() } else { (0..m).map(pick).collect::<Result<_, _>>()? });
+            if keeps {
+                picks.push((0..n).collect());
+                between.push(Vec::new());
+            } else if linear {
+                let at = |o: usize| Ok::<_, Diagnostic>(place(o)?.clamp(0.0, n as f64 - 1.0));
+                let places = (0..m).map(at).collect::<Result<Vec<_>, _>>()?;
+                picks.push(places.iter().map(|p| *p as usize).collect());
+                between.push(places.iter().map(|p| p.fract()).collect());
+            } else {
+                picks.push((0..m).map(pick).collect::<Result<_, _>>()?);
+                between.push(Vec::new());
+            }
         }
-        Ok(Self { picks })
+        Ok(Self { picks, between })
+    }
+
+    /// The weights of each result along `axis`, `[results, elements]`; `None` where elements are only picked.
+    fn weights(&self, axis: usize, elements: usize) -> Option<Vec<f64>> {
+        let between = &self.between[axis];
+        if between.is_empty() {
+            return None;
+        }
+        let mut weights = vec![0.0; between.len() * elements];
+        for (o, (at, t)) in self.picks[axis].iter().zip(between).enumerate() {
+            weights[o * elements + at] += 1.0 - t;
+            if *t > 0.0 {
+                weights[o * elements + at + 1] += t;
+            }
+        }
+        Some(weights)
     }
 
     /// The result's shape.
@@ -123,7 +168,27 @@ fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
 
 fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let resize = Resize::parse(call)?;
-    call.gathered(0, resize.shape(), &picked_indices(call.arg(0)?.shape, &resize.picks))
+    if resize.between.iter().all(Vec::is_empty) {
+        return call.gathered(0, resize.shape(), &picked_indices(call.arg(0)?.shape, &resize.picks));
+    }
+    let mut shape = call.arg(0)?.shape.to_vec();
+    let mut values: Vec<f64> = call.floats(0)?.iter().map(|x| f64::from(*x)).collect();
+    for axis in 0..shape.len() {
+        let n = shape[axis];
+        let Some(weights) = resize.weights(axis, n) else { continue };
+        let m = resize.picks[axis].len();
+        let (outer, inner) =
+            (shape[..axis].iter().product::<usize>(), shape[axis + 1..].iter().product::<usize>());
+        let mut next = vec![0.0; outer * m * inner];
+        for (place, value) in next.iter_mut().enumerate() {
+            let (o, k, i) = (place / (m * inner), place / inner % m, place % inner);
+            let first = resize.picks[axis][k];
+            *value =
+                (first..n.min(first + 2)).map(|j| weights[k * n + j] * values[(o * n + j) * inner + i]).sum();
+        }
+        (values, shape[axis]) = (next, m);
+    }
+    call.float_result(shape, values.into_iter().map(|x| x as f32).collect())
 }
 
 /// How often each index is repeated, where all of them are, in order and equally often.
@@ -133,10 +198,19 @@ fn repeats(picks: &[usize], n: usize) -> Option<usize> {
 }
 
 fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
-    let picks = Resize::parse(call)?.picks;
+    let resize = Resize::parse(call)?;
     let (out, input) = (lw.result(call)?, lw.input_val(call, 0)?);
     let x = call.arg(0)?.shape;
     let skip = x.len() - input.shape.len();
+    if resize.between.iter().any(|b| !b.is_empty()) {
+        lw.native_only(call)?;
+        if (0..skip).any(|axis| resize.picks[axis].len() != 1) {
+            return Err(call.error("resizes the batch axis"));
+        }
+        let weights = (skip..x.len()).map(|axis| resize.weights(axis, x[axis])).collect();
+        return lw.mixed(&call.node.name, &input, weights, out);
+    }
+    let picks = resize.picks;
     let steps: Option<Vec<usize>> = x.iter().zip(&picks).map(|(n, p)| repeats(p, *n)).collect();
     match steps {
         // Whole factors over space: each pixel becomes a block of itself.

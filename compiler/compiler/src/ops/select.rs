@@ -4,9 +4,10 @@ use hs_ir::{DType, TensorData};
 
 use super::{Call, Inferred, OpDef, broadcast_indices, broadcast_shape};
 use crate::diagnostic::Diagnostic;
+use crate::lower::Lowerer;
 
 /// The operator.
-pub const OPS: &[OpDef] = &[OpDef::fold_only("Where", infer, eval)];
+pub const OPS: &[OpDef] = &[OpDef::new("Where", infer, eval, lower)];
 
 fn shape(call: &Call<'_>) -> Result<Vec<usize>, Diagnostic> {
     let (condition, a, b) = (call.arg(0)?, call.arg(1)?, call.arg(2)?);
@@ -43,4 +44,15 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     }
     let out = pick(from, call.constant_ints(1)?.unwrap_or(&[]), call.constant_ints(2)?.unwrap_or(&[]));
     call.result(a.dtype, shape, TensorData::I64(out)).map(|t| vec![t])
+}
+
+fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
+    lw.native_only(call)?;
+    shape(call)?;
+    match (call.node.input(0), call.node.input(1), call.node.input(2)) {
+        (Some(condition), Some(a), Some(b)) => {
+            lw.chosen(&call.node.name, [condition, a, b], lw.result(call)?)
+        }
+        _ => Err(call.error("lacks an input")),
+    }
 }

@@ -1,8 +1,10 @@
 //! `Softmax`.
 
+use hs_ir::ValueId;
+
 use super::{Call, Inferred, OpDef, call::same_as_input};
 use crate::diagnostic::Diagnostic;
-use crate::lower::Lowerer;
+use crate::lower::{Lowerer, Val};
 use crate::onnx::canonical::SPAN_ATTR;
 
 /// The operator.
@@ -40,6 +42,58 @@ impl Softmax {
     }
 }
 
+impl Softmax {
+    /// The rows along `axis` of a tensor of `shape`.
+    pub(super) fn along(shape: &[usize], axis: usize) -> Self {
+        Self {
+            axis,
+            outer: shape[..axis].iter().product(),
+            length: shape[axis],
+            inner: shape[axis + 1..].iter().product(),
+            scale: 1.0,
+        }
+    }
+
+    /// Calls `f` with the places of each row's elements, rows in order.
+    pub(super) fn each(&self, mut f: impl FnMut(&[usize])) {
+        for outer in 0..self.outer {
+            for inner in 0..self.inner {
+                let place = |i: usize| (outer * self.length + i) * self.inner + inner;
+                f(&(0..self.length).map(place).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// Refuses rows along the batch alone.
+    pub(crate) fn refuse_batch(&self, call: &Call<'_>) -> Result<(), Diagnostic> {
+        if self.axis == 0 && self.length == 1 && call.arg(0)?.shape.len() > 1 {
+            let help = "export the model with the operator over the features (axis=-1)";
+            return Err(call.error("runs over axis 0, the batch").help(help));
+        }
+        Ok(())
+    }
+
+    /// `input` as `[outer, inner, length]`.
+    pub(super) fn turned(&self, lw: &mut Lowerer<'_>, input: &Val) -> Result<Val, Diagnostic> {
+        let seen = lw.reshaped(input, vec![self.outer, self.length, self.inner]);
+        lw.transposed(&seen, &[0, 2, 1])
+    }
+
+    /// Binds what is computed of [`turned`](Self::turned) for `v` in the shape `shape` again.
+    pub(super) fn turn_back(
+        &self,
+        lw: &mut Lowerer<'_>,
+        v: ValueId,
+        shape: &[usize],
+    ) -> Result<(), Diagnostic> {
+        let bound = lw.bound(v)?;
+        let val = lw.reshaped(&lw.val(bound)?, vec![self.outer, self.inner, self.length]);
+        let back = lw.transposed(&val, &[0, 2, 1])?;
+        lw.bind(bound, lw.reshaped(&back, shape.to_vec()));
+        Ok(())
+    }
+}
+
 fn infer(call: &Call<'_>) -> Result<Vec<Inferred>, Diagnostic> {
     Softmax::parse(call)?;
     same_as_input(call)
@@ -49,17 +103,14 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let s = Softmax::parse(call)?;
     let x = call.floats(0)?;
     let mut out = vec![0.0; x.len()];
-    for outer in 0..s.outer {
-        for inner in 0..s.inner {
-            let place = |i: usize| (outer * s.length + i) * s.inner + inner;
-            let max = (0..s.length).map(|i| x[place(i)]).fold(f32::NEG_INFINITY, f32::max);
-            let exp = |i: usize| ((f64::from(x[place(i)]) - f64::from(max)) * s.scale).exp();
-            let sum: f64 = (0..s.length).map(exp).sum();
-            for i in 0..s.length {
-                out[place(i)] = (exp(i) / sum) as f32;
-            }
+    s.each(|places| {
+        let max = places.iter().map(|p| x[*p]).fold(f32::NEG_INFINITY, f32::max);
+        let exp = |p: &usize| ((f64::from(x[*p]) - f64::from(max)) * s.scale).exp();
+        let sum: f64 = places.iter().map(exp).sum();
+        for p in places {
+            out[*p] = (exp(p) / sum) as f32;
         }
-    }
+    });
     call.float_result(call.arg(0)?.shape.to_vec(), out)
 }
 

@@ -5,7 +5,7 @@ use hs_ir::TensorData;
 use super::Activation;
 use super::{Call, Inferred, OpDef, call::same_as_input};
 use crate::diagnostic::Diagnostic;
-use crate::lower::{Lowerer, composite::Integers, hls4ml::Tabulated};
+use crate::lower::{Lowerer, bend::Bend, composite::Integers, hls4ml::Tabulated};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
@@ -159,10 +159,11 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         Unary::Softplus if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softplus, 1.0, out),
         Unary::Softsign if lw.hls4ml() => lw.hls4ml_tabulated(name, &input, Tabulated::Softsign, 1.0, out),
         Unary::Softplus => {
-            lw.table(name, &input, ("softplus", &softplus), out)?;
-            lw.bend_kept(call)
+            let rest = |d: f64| libm::log1p(libm::exp(-d));
+            let bend = Bend { name: "softplus", whole: &softplus, slope: 1.0, rest: &rest, even: true };
+            lw.bend(name, &input, &bend, out)
         }
-        Unary::Softsign => lw.table(name, &input, ("softsign", &|x| x / (1.0 + x.abs())), out),
+        Unary::Softsign => lw.softsign(name, &input, out),
         Unary::Sigmoid => lw.table(name, &input, ("sigmoid", &|x| 1.0 / (1.0 + libm::exp(-x))), out),
         Unary::Tanh => lw.table(name, &input, ("tanh", &libm::tanh), out),
         _ if lw.hls4ml() => lw.native_only(call),

@@ -7,6 +7,30 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ops::softmax::Softmax;
 use crate::ops::{self, Call, Stage};
 
+/// Operators that mean the same of integers and truth values as of the numbers that hardware has for them.
+const INTEGERS: &[&str] = &[
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "Cast",
+    "CastLike",
+    "Equal",
+    "Flatten",
+    "Greater",
+    "GreaterOrEqual",
+    "Identity",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "Or",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+    "Xor",
+];
+
 pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();
     if let Err(error) = graph.verify() {
@@ -37,15 +61,15 @@ fn step(graph: &mut Graph, index: usize) -> Result<(), Option<Diagnostic>> {
     if !matches!(op.stage, Stage::Lowers(_)) {
         return Err(Some(not_lowered(&call)));
     }
-    if node.is("Softmax") && over_batch(&call)? {
-        let help = "export the model with the softmax over the features (axis=-1)";
-        return Err(Some(call.error("runs over axis 0, the batch").help(help)));
+    if node.is("Softmax") || node.is("LogSoftmax") {
+        Softmax::parse(&call)?.refuse_batch(&call)?;
     }
     if !node.is("Clip") {
         finite(&call)?;
     }
     let results = fold::infer(op, &call, graph)?;
-    if let Some(result) = results.iter().find(|r| !r.dtype.is_float()) {
+    let integers = node.domain.is_empty() && INTEGERS.contains(&node.op.as_str());
+    if let Some(result) = results.iter().find(|r| !r.dtype.is_float() && !integers) {
         let error =
             call.error(format!("computes {} from the model's inputs; floats are expected", result.dtype));
         return Err(Some(error.help("export the model with float inputs and float arithmetic")));
@@ -57,12 +81,6 @@ fn step(graph: &mut Graph, index: usize) -> Result<(), Option<Diagnostic>> {
         }
     }
     Ok(())
-}
-
-/// Whether a softmax runs over the batch alone.
-fn over_batch(call: &Call<'_>) -> Result<bool, Diagnostic> {
-    let softmax = Softmax::parse(call)?;
-    Ok(softmax.axis == 0 && softmax.length == 1 && call.arg(0)?.shape.len() > 1)
 }
 
 fn finite(call: &Call<'_>) -> Result<(), Diagnostic> {
@@ -89,10 +107,6 @@ fn not_lowered(call: &Call<'_>) -> Diagnostic {
         "DequantizeLinear" => (
             "is supported only on constants, and behind a QuantizeLinear with the same scale and zero point",
             "let the model take floats: begin it with QuantizeLinear (onnxruntime.quantization.quantize_static does)",
-        ),
-        "Cast" | "CastLike" => (
-            "is supported only from one float type to another",
-            "export the model with float inputs, and drop outputs that are labels or indices",
         ),
         _ => ("cannot be lowered in this form", "express the layer with supported operators"),
     };

@@ -1,4 +1,4 @@
-//! Folds an `Affine` into the `Conv` or `Dense` in front of it, through nodes that only move elements. Constants that a
+//! Folds an `Affine` into the `Conv`, `ConvTranspose` or `Dense` in front of it, through nodes that only move elements. Constants that a
 //! quantiser of the model put on a grid stay as they are.
 
 use hs_ir::{Graph, Tensor, Uses, ValueId};
@@ -42,7 +42,7 @@ fn layer_in_front(graph: &Graph, uses: &Uses, index: usize, scaling: &Scaling) -
         let at = uses.producer(x).filter(|_| uses.sole_consumer(x) == Some(reader))?;
         let last_at = *last.get_or_insert(at);
         let node = &graph.nodes[at];
-        let channel_axis = if node.is("Conv") {
+        let channel_axis = if node.is("Conv") || node.is("ConvTranspose") {
             Some(1)
         } else if node.domain == INTERNAL_DOMAIN && node.op == "Dense" {
             graph.shape(x)?.len().checked_sub(1)
@@ -87,10 +87,11 @@ fn fold(graph: &mut Graph, layer: usize, scaling: &Scaling, constants: &mut Cons
     if bias.is_some() && old_bias.is_none() {
         return false;
     }
-    let Some(&channels) = weights.shape().first() else { return false };
+    let Some(outputs) = outputs(graph, layer, weights.shape()) else { return false };
+    let channels = outputs.iter().max().map_or(0, |last| last + 1);
     if let Some(scale) = &scaling.scale {
-        let each = weights.len() / channels.max(1);
-        let at = |i: usize| if scale.len() == 1 { scale[0] } else { scale[i / each.max(1)] };
+        let each = weights.len() / outputs.len().max(1);
+        let at = |i: usize| if scale.len() == 1 { scale[0] } else { scale[outputs[i / each.max(1)]] };
         let data = weights.to_f64().iter().enumerate().map(|(i, w)| (w * at(i)) as f32).collect();
         let Ok(scaled) = Tensor::from_f32(weights.shape().to_vec(), data) else { return false };
         let id = constants.add(graph, &format!("{name}_weight"), scaled, None);
@@ -109,4 +110,17 @@ fn fold(graph: &mut Graph, layer: usize, scaling: &Scaling, constants: &mut Cons
         inputs[2] = Some(id);
     }
     true
+}
+
+/// The output channel of each kernel of a layer's weights, in their order.
+fn outputs(graph: &Graph, layer: usize, weights: &[usize]) -> Option<Vec<usize>> {
+    let node = &graph.nodes[layer];
+    if !node.is("ConvTranspose") {
+        return weights.first().map(|n| (0..*n).collect());
+    }
+    // [in, out / groups, kernel…]
+    let groups = usize::try_from(Call::of(graph, node)?.int("group").ok()?.unwrap_or(1)).ok()?.max(1);
+    let [inputs, each, ..] = *weights else { return None };
+    let inputs_each = (inputs / groups).max(1);
+    Some((0..inputs).flat_map(|i| (0..each).map(move |o| i / inputs_each * each + o)).collect())
 }

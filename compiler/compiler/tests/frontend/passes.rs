@@ -5,7 +5,7 @@ use hs_compiler::passes::{NormalGraph, normalise};
 use hs_compiler::reference::eval;
 use hs_ir::{Graph, Tensor};
 
-use crate::support::{build, difference, normal, ops};
+use crate::support::{build, difference, import, normal, ops};
 
 fn dense(model: &mut ModelBuilder) {
     model.input("x", &[-1, 2]).floats("w", &[2, 2], &[1.0, 2.0, 3.0, 4.0]).floats("b", &[2], &[0.5, -0.5]);
@@ -125,7 +125,7 @@ fn dead_unsupported_nodes_do_not_matter() {
     let mut m = ModelBuilder::new(17);
     dense(&mut m);
     m.node("Gemm", &["x", "w"], &["y"]);
-    m.node("ArgMax", &["y"], &["label"]);
+    m.node("TopK", &["y"], &["label"]);
     m.output("y", &[-1, 2]);
     assert_eq!(ops(normal(&m).graph()), ["Dense"]);
 }
@@ -136,7 +136,7 @@ fn every_unsupported_node_is_reported_once() {
     dense(&mut m);
     m.node("NonZero", &["x"], &["n"]).name("first");
     m.node("Relu", &["n"], &["r"]).name("behind");
-    m.node("Equal", &["x", "x"], &["g"]).name("second");
+    m.node("Mod", &["x", "x"], &["g"]).name("second");
     m.node("NonZero", &["g"], &["e"]).name("third");
     m.output("r", &[]).output("e", &[]);
     let errors = normalise(build(&m)).unwrap_err();
@@ -190,4 +190,12 @@ fn computed_constants_are_bounded() {
     m.output("y", &[]);
     let errors = normalise(build(&m)).unwrap_err();
     assert_eq!(errors.0[0].node.as_deref(), Some("fill"));
+}
+
+#[test]
+fn normalisation_behind_a_transposed_convolution_is_folded() {
+    for name in ["conv_transpose_batch_norm_1", "conv_transpose_batch_norm_2"] {
+        let graph = normalise(import(&format!("ops/{name}.onnx"))).unwrap();
+        assert_eq!(ops(graph.graph()), ["ConvTranspose", "Relu"], "{name}");
+    }
 }
