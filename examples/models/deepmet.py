@@ -11,19 +11,21 @@ CATEGORIES = (3, 11, 4)
 
 
 def forward(net, x, categories):
-    """`x` [rows, 8, candidates], px and py first; `categories` [rows, 18, candidates]."""
+    """`x` [rows, candidates, 8], px and py first; `categories` [rows, candidates, 18]."""
     parts, at = [x], 0
     for i, n in enumerate(CATEGORIES):
-        one_hot = ops.part(categories, 1, at, at + n)
-        parts.append(net.conv(f"embedding{i}", one_hot, 8, 1, bias=False))
+        parts.append(net.dense(f"embedding{i}", ops.part(categories, 2, at, at + n), 8, bias=False))
         at += n
-    y = ops.concat(parts)
+    y = ops.concat(parts, axis=2)
     for i, n in enumerate((64, 32, 16)):
-        y = ops.tanh(net.batch_norm(f"norm{i}", net.conv(f"dense{i}", y, n, 1)))
-    y = net.conv("weights", y, 3, 1, gain=0.01)
-    # Biases add up over all candidates, so that small steps of theirs are large ones of the sum.
-    weight, bias = ops.part(y, 1, 0, 1), ops.mul(ops.part(y, 1, 1, 3), ops.constant(np.float32(0.001)))
-    met = ops.reduce_sum(ops.add(ops.mul(ops.part(x, 1, 0, 2), weight), bias), 2)
+        channels_first = ops.transpose(net.dense(f"dense{i}", y, n), (0, 2, 1))
+        y = ops.tanh(ops.transpose(net.batch_norm(f"norm{i}", channels_first), (0, 2, 1)))
+    y = net.dense("weights", y, 3, gain=0.01)
+    # Biases add up over all candidates: small steps of theirs are large ones of the sum, and rounding one of them rounds
+    # thousands alike.
+    weighted = ops.reduce_mean(ops.mul(ops.part(x, 2, 0, 2), ops.part(y, 2, 0, 1)), 1)
+    bias = ops.mul(ops.reduce_mean(ops.part(y, 2, 1, 3), 1), ops.constant(np.float32(0.001)))
+    met = ops.mul(ops.add(weighted, bias), ops.constant(np.float32(x.shape[1])))
     # The sum of so many is brought to order one before the last layer.
     offset = net.param("scaling.offset", lambda: np.zeros(2))
     scale = net.param("scaling.scale", lambda: np.full(2, 0.02))
@@ -46,16 +48,15 @@ def events(rng, rows, candidates=CANDIDATES):
         share = rng.exponential(1, p.shape) * hard
         share /= share.sum(axis=1, keepdims=True) + 1e-9
         p -= 50 * met[:, component, None] * share
-        p += (0.3 * rng.normal(size=p.shape) * hard)
+        p += 0.3 * rng.normal(size=p.shape) * hard
     pt = np.hypot(px, py)
     puppi = (0.75 * hard + 0.25 * rng.random(pt.shape)) * real
     eta = rng.uniform(-3, 3, pt.shape) * real
     impact = np.where(vertex >= 2, 0.02, 0.3) * rng.normal(size=(2, *pt.shape)) * real
-    x = np.stack([px, py, pt, eta, np.arctan2(py, px) * real, puppi, *impact], axis=1)
+    x = np.stack([px, py, pt, eta, np.arctan2(py, px) * real, puppi, *impact], axis=2)
     charge, kind = rng.integers(0, 3, pt.shape), rng.integers(0, 11, pt.shape)
     one_hot = [hcal.one_hot(c, k) * real[..., None] for c, k in zip((charge, kind, vertex), CATEGORIES)]
-    categories = np.concatenate(one_hot, axis=-1).transpose(0, 2, 1)
-    return {"x": x, "categories": categories}, [met.astype(np.float32)]
+    return {"x": x, "categories": np.concatenate(one_hot, axis=2)}, [met.astype(np.float32)]
 
 
 MODEL = Model(
@@ -65,7 +66,7 @@ MODEL = Model(
     outputs={"met": (2,)},
     parameters=("all", 5_373),
     loss=net.squared,
-    rows=1200,
+    rows=900,
     epochs=6,
     rate=2e-2,
     batch=12,

@@ -52,13 +52,13 @@ class Net:
     def zeros(self, name, n):
         return self.param(name, lambda: np.zeros(n))
 
-    def dense(self, name, x, n, bias=True):
+    def dense(self, name, x, n, bias=True, gain=2.0):
         """[rows, k] to [rows, n]; as a MatMul and an Add where there are more axes."""
         k = x.shape[-1]
         if x.data.ndim == 2:
-            weight = self.uniform(f"{name}.weight", (n, k), k)
+            weight = self.uniform(f"{name}.weight", (n, k), k, gain)
             return ops.gemm(x, weight, self.zeros(f"{name}.bias", n) if bias else None)
-        y = ops.matmul(x, self.uniform(f"{name}.weight", (k, n), k))
+        y = ops.matmul(x, self.uniform(f"{name}.weight", (k, n), k, gain))
         return ops.add(y, self.zeros(f"{name}.bias", n)) if bias else y
 
     def conv(self, name, x, n, kernel, strides=None, pads=None, group=1, bias=True, gain=2.0):

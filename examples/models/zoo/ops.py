@@ -328,11 +328,10 @@ def global_average_pool(x):
     return Value(x.data.mean(axis=axes, keepdims=True), (x,), "GlobalAveragePool", back=back)
 
 
-def reduce_sum(x, axis):
+def reduce_mean(x, axis):
     """Over one axis, which goes away."""
-    back = lambda g: (np.broadcast_to(np.expand_dims(g, axis), x.shape),)
-    axes = constant(np.array([axis], np.int64))
-    return Value(x.data.sum(axis=axis), (x, axes), "ReduceSum", {"keepdims": 0}, lambda g: (*back(g), None))
+    back = lambda g: (np.broadcast_to(np.expand_dims(g / np.float32(x.shape[axis]), axis), x.shape),)
+    return Value(x.data.mean(axis=axis), (x,), "ReduceMean", {"axes": (axis,), "keepdims": 0}, back)
 
 
 def flatten(x):
