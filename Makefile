@@ -8,7 +8,7 @@ SHELL := bash
 ENV = eval "$$(scripts/env)"
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup setup-test demo test conformance-triton lint fmt clean
+.PHONY: help setup setup-test demo test test-large zoo conformance-triton lint fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -35,6 +35,18 @@ lint: setup-test ## format, clippy and dependency rules
 test: lint ## everything that CI checks
 	cargo test --workspace --doc --locked --quiet
 	$(ENV); cargo nextest run --workspace --locked --profile ci
+
+test-large: setup-test ## the large models of the zoo: compiled, emulated, compared with float; time and memory
+	@cargo build --release --locked --quiet --bin hypersonic
+	$(ENV); "$$HYPERSONIC_PYTHON" examples/models/build.py --large --missing
+	$(ENV); "$$HYPERSONIC_PYTHON" examples/models/evaluate.py --hypersonic $(TARGET)/release/hypersonic \
+	  --folder target/models --results target/models/results.json
+
+zoo: setup-test ## train all models of the zoo anew, measure them, write docs/zoo.md
+	@cargo build --release --locked --quiet --bin hypersonic
+	$(ENV); "$$HYPERSONIC_PYTHON" examples/models/build.py
+	$(ENV); "$$HYPERSONIC_PYTHON" examples/models/build.py --golden $(TARGET)/release/hypersonic
+	$(ENV); "$$HYPERSONIC_PYTHON" examples/models/evaluate.py --hypersonic $(TARGET)/release/hypersonic --page docs/zoo.md
 
 conformance-triton: setup-test ## the server's tests against a real Triton: are they true?
 	@scripts/fetch-triton

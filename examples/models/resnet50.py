@@ -1,0 +1,73 @@
+"""The top tagger on ResNet-50: is the image of a jet that of a top quark? The features are those of random weights with
+calibrated batch normalisations; only the head is trained."""
+
+import numpy as np
+
+from jets import particles
+from zoo import ops
+from zoo.model import Model, main
+
+
+def features(net, x):
+    def step(name, x, n, kernel, strides=1, pads=0):
+        x = net.conv(f"{name}.conv", x, n, kernel, strides=strides, pads=pads, bias=False)
+        return net.batch_norm(f"{name}.norm", x)
+
+    x = ops.max_pool(ops.relu(step("stem", x, 64, 7, 2, 3)), (3, 3), (2, 2), (1, 1))
+    for stage, (n, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), 1):
+        for i in range(blocks):
+            name = f"stage{stage}.block{i}"
+            strides = 2 if i == 0 and stage > 1 else 1
+            y = ops.relu(step(f"{name}.1", x, n, 1))
+            y = ops.relu(step(f"{name}.2", y, n, 3, strides, 1))
+            y = step(f"{name}.3", y, 4 * n, 1)
+            if i == 0:
+                x = step(f"{name}.shortcut", x, 4 * n, 1, strides)
+            x = ops.relu(ops.add(y, x))
+    return ops.flatten(ops.global_average_pool(x))
+
+
+def head(net, x):
+    return ops.softmax(net.dense("head", x, 2))
+
+
+def forward(net, x):
+    return head(net, features(net, x))
+
+
+def generate(rng, rows):
+    """Images of what enters 224 x 224 cells in eta and phi up to 1 from a jet's axis, thrice; classes QCD, top."""
+    top = rng.integers(0, 2, rows)
+    kinds = np.where(top, 4, rng.integers(0, 2, rows))
+    z, place, _ = particles(rng, kinds)
+    place = place + 0.01 * rng.normal(size=place.shape)
+    cell = ((place * 2 + 1) * 112).astype(int).clip(1, 222)
+    images = np.zeros((rows, 224, 224))
+    row = np.arange(rows)[:, None]
+    for di in (-1, 0, 1):
+        for dj in (-1, 0, 1):
+            np.add.at(images, (row, cell[..., 0] + di, cell[..., 1] + dj), z * (2 - abs(di)) * (2 - abs(dj)))
+    images = np.sqrt(images)
+    return {"input": np.repeat(images[:, None], 3, axis=1)}, [top]
+
+
+MODEL = Model(
+    "resnet50",
+    forward,
+    generate,
+    outputs={"classifier": (2,)},
+    parameters=("trained", 23_512_130),
+    rows=300,
+    epochs=60,
+    rate=1e-3,
+    batch=50,
+    test=100,
+    calibration=8,
+    grain=1 / 64,
+    large=True,
+    features=features,
+    head=head,
+)
+
+if __name__ == "__main__":
+    main(MODEL)
