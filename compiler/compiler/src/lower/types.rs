@@ -260,6 +260,22 @@ impl<'a> Lowerer<'a> {
         self.declared(v, exact.lo < 0, said)
     }
 
+    /// Bits of constants that a quantiser behind `v` decides about: more than it has, so that few results fall between steps.
+    pub(super) fn constant_bits(&self, v: ValueId) -> u32 {
+        let mut at = v;
+        while let Some((_, node)) = self.only_reader(at) {
+            match (node.domain.as_str(), node.op.as_str(), node.output(0)) {
+                ("", "Add" | "Clip" | "Relu", Some(out)) => at = out,
+                (_, "Quant", _) => {
+                    let ty = ops::quant::cast_type(self.graph, node);
+                    return ty.map_or(0, |ty| ty.format.width() + UNQUANTISED_WIDTH - 8);
+                }
+                _ => break,
+            }
+        }
+        0
+    }
+
     /// Fraction bits of the result `v` of a tabulated function: such that its rounding is lost in that of the quantiser behind.
     pub(crate) fn function_frac(&self, v: ValueId) -> i32 {
         self.steps_behind(v, 0)

@@ -79,8 +79,8 @@ impl Quant {
         let signed = call.flag("signed", true)?;
         let bits = width as u32;
         if bits == 1 && signed {
-            let help = "quantise with at least 2 bits";
-            return Err(call.error("one signed bit (bipolar) is not supported").help(help));
+            let help = "give it one scale and no zero point, or quantise with at least 2 bits";
+            return Err(call.error("quantises to one signed bit (bipolar)").help(help));
         }
         let rounding = rounding(call)?;
         let narrow = call.flag("narrow", false)?;
