@@ -107,7 +107,8 @@ impl<'a> Lowerer<'a> {
 
     /// Choice for constants that the model does not state as such (slopes, folded scales).
     pub fn derived_choice(&self) -> Choice<'a> {
-        Choice::Fit(self.width().max(DEFAULT_WIDTH))
+        let least = if self.quantised { UNQUANTISED_WIDTH + 8 } else { DEFAULT_WIDTH };
+        Choice::Fit(self.width().max(least))
     }
 
     /// Type of the model input `v`.
@@ -300,8 +301,9 @@ impl<'a> Lowerer<'a> {
                 ("", "Mul") => self.steps_behind(out, up + 3),
                 (
                     "",
-                    "Add" | "Clip" | "Concat" | "Flatten" | "MaxPool" | "Pad" | "Relu" | "Reshape" | "Slice"
-                    | "Squeeze" | "Sub" | "Transpose" | "Unsqueeze",
+                    "Add" | "AveragePool" | "Clip" | "Concat" | "Flatten" | "GlobalAveragePool"
+                    | "GlobalMaxPool" | "MaxPool" | "Pad" | "ReduceMax" | "ReduceMean" | "Relu" | "Reshape"
+                    | "Slice" | "Squeeze" | "Sub" | "Transpose" | "Unsqueeze",
                 ) => self.steps_behind(out, up),
                 _ => None,
             }

@@ -65,6 +65,7 @@ const MOVERS: &[&str] = &[
     "Gather",
     "Identity",
     "MaxPool",
+    "Pad",
     "Reshape",
     "Slice",
     "SpaceToDepth",
@@ -501,6 +502,15 @@ impl State<'_> {
             let same = self.same(Some(part.scale), Some(of.scale)) && self.same(part.zero, of.zero);
             (same && !several).then_some(())?;
             *slot = Some(part.reals);
+        }
+        if node.op == "Pad" {
+            let code =
+                |id: Option<ValueId>| id.map_or(Some(0), |id| self.tensor(id)?.ints()?.first().copied());
+            let steps = code(node.input(2))? - code(of.zero)?;
+            let real = steps as f32 * *self.tensor(of.scale)?.to_f64().first()? as f32;
+            let id = self.constant(&format!("{}_value", node.name), Tensor::scalar_f32(real));
+            new.inputs.resize(new.inputs.len().max(3), None);
+            new.inputs[2] = Some(id);
         }
         for slot in &mut new.outputs {
             let Some(y) = *slot else { continue };

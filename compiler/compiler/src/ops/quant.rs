@@ -232,7 +232,9 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let out = x.iter().enumerate().map(|(place, x)| {
         let scale = quant.scale_at(axis.map_or(0, |(step, len)| place / step % len));
         let (before, after) = if quant.linear { (0.0, zero) } else { (zero, 0.0) };
-        let q = quant.rounding.apply(f64::from(*x) / scale + before) + after;
+        // ONNX divides in single precision.
+        let steps = if quant.linear { f64::from(*x / scale as f32) } else { f64::from(*x) / scale };
+        let q = quant.rounding.apply(steps + before) + after;
         ((q.clamp(min as f64, max as f64) - zero) * scale) as f32
     });
     call.float_result(shape.to_vec(), out.collect())
