@@ -107,7 +107,8 @@ pub struct LowerOptions {
     pub arithmetic: Arithmetic,
     /// Type of input, weight, bias and result; omitted: 16 bits.
     pub precision: Option<Type>,
-    /// With ranges, integer bits are fitted to them plus a guard bit; the width stays that of `precision`.
+    /// With ranges, integer bits are fitted to them plus a guard bit; the width stays that of `precision`, but
+    /// for an input whose channels are scaled one by one: it gets what the scalings need, unless `input` is stated.
     pub ranges: Option<ObservedRanges>,
     /// Transport between layers; under hls4ml arithmetic pooling depends on it.
     pub io: Option<Io>,
