@@ -108,7 +108,8 @@ pub struct LowerOptions {
     /// Type of input, weight, bias and result; omitted: 16 bits.
     pub precision: Option<Type>,
     /// With ranges, integer bits are fitted to them, see [`super::Observed::integer_bits`]; the width stays that of
-    /// `precision`.
+    /// `precision`, but for an input whose channels are scaled one by one: it gets what the scalings need, unless `input`
+    /// is stated.
     pub ranges: Option<ObservedRanges>,
     /// Transport between layers; under hls4ml arithmetic pooling depends on it.
     pub io: Option<Io>,

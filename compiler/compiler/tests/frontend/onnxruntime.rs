@@ -115,17 +115,17 @@ fn functions_between_quantisers_are_tables_of_codes() {
 fn summands_between_quantisers_round_as_single_precision_does() {
     let mut m = ModelBuilder::new(17);
     m.input("x", &[-1, 4]).floats("three", &[], &[3.0]);
-    scale(&mut m, "a", INT8, 0.168506518, 5);
-    scale(&mut m, "t", UINT8, 0.0235294122, 0);
+    scale(&mut m, "a", INT8, 0.168_506_52, 5);
+    scale(&mut m, "t", UINT8, 0.023_529_412, 0);
     qdq(&mut m, "x", "xr", "a");
     m.node("Add", &["xr", "three"], &["s"]);
     qdq(&mut m, "s", "y", "t");
     m.output("y", &[-1, 4]);
-    exact(&m, 4, f64::from(0.0235294122f32));
+    exact(&m, 4, f64::from(0.023_529_412f32));
     // 3 is 127.4999976 steps, which single precision rounds to 127.5.
     let program = lower(&normal(&m), &LowerOptions::default()).unwrap().program;
     let found = run(&program, &[Tensor::from_f32(vec![1, 4], vec![0.0; 4]).unwrap()]).remove(0);
-    assert!(found.iter().all(|y| (y / 0.0235294122 - 128.0).abs() < 1e-4), "{found:?}");
+    assert!(found.iter().all(|y| (y / 0.023_529_412 - 128.0).abs() < 1e-4), "{found:?}");
 }
 
 #[test]
