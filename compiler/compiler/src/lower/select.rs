@@ -16,6 +16,8 @@ use crate::{
 
 /// Weights up to which a selection among channels stays one within each pixel.
 const FEW_WEIGHTS: usize = 1 << 16;
+/// Most rows of pixels' channels that a sliding window keeps.
+const MAX_BUFFERED: usize = 1024;
 /// Most weights of one selection.
 const MAX_WEIGHTS: usize = 1 << 22;
 
@@ -125,7 +127,9 @@ impl Lowerer<'_> {
         let each = n / groups;
         let places = val.perm.iter().position(|a| *a == axis).unwrap_or(0);
         let channels = places + 1 == val.perm.len();
-        if let Some(cut) = Cut::of(picks, n).filter(|cut| cut.kernel < each)
+        let last = val.perm.last().map_or(1, |a| val.shape[*a]);
+        let buffered = |cut: &Cut| (cut.kernel - 1) * if channels { cut.block } else { last };
+        if let Some(cut) = Cut::of(picks, n).filter(|cut| cut.kernel < each && buffered(cut) <= MAX_BUFFERED)
             && (!channels || m.saturating_mul(each) > FEW_WEIGHTS)
         {
             return self.cut(name, &val, axis, places, &cut);
