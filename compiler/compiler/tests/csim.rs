@@ -123,6 +123,8 @@ const OPERATORS: &[&str] = &[
     "resize_sizes",
     "round",
     "sign",
+    "slice_blocks",
+    "slice_half",
     "slice_image",
     "slice_long",
     "slice_space",

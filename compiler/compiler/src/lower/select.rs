@@ -16,14 +16,21 @@ use crate::{
 
 /// Weights up to which a selection among channels stays one within each pixel.
 const FEW_WEIGHTS: usize = 1 << 16;
+/// Most rows of pixels' channels that a sliding window keeps.
+const MAX_BUFFERED: usize = 1024;
 /// Most weights of one selection.
 const MAX_WEIGHTS: usize = 1 << 22;
 
-/// Positions in even steps, as those that a window finds as it slides over all of an axis.
+/// Positions in even steps, as those that a window finds as it slides over all of an axis. The axis is seen in blocks that
+/// are kept or dropped as a whole.
 struct Cut {
     start: usize,
     step: usize,
-    /// Length of the window, so long that it fits as often as there are positions.
+    /// Blocks along the axis, and of those how many are kept.
+    blocks: (usize, usize),
+    /// Positions of a block.
+    block: usize,
+    /// Length of the window in blocks, so long that it fits as often as there are blocks to keep.
     kernel: usize,
 }
 
@@ -33,29 +40,38 @@ impl Cut {
             [start, second, ..] => (*start, second.checked_sub(*start).filter(|s| *s > 0)?),
             _ => return None,
         };
-        let even = picks.iter().enumerate().all(|(o, i)| *i == start + o * step);
-        even.then(|| Self { start, step, kernel: n - (picks.len() - 1) * step })
+        let m = picks.len();
+        if !picks.iter().enumerate().all(|(o, i)| *i == start + o * step) {
+            return None;
+        }
+        let block = if step == 1 { common_divisor(n, common_divisor(start, m)) } else { 1 };
+        let (from, to) = (n / block, m / block);
+        Some(Self { start: start / block, step, blocks: (from, to), block, kernel: from - (to - 1) * step })
     }
 }
 
+/// The greatest one of two numbers.
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 impl Lowerer<'_> {
-    /// Pushes the `m` positions of `cut` along the ONNX axis `axis`, which is the hardware axis `place`.
+    /// Pushes the positions of `cut` along the ONNX axis `axis`, which is the hardware axis `place`.
     fn cut(
         &mut self,
         name: &str,
         val: &Val,
         axis: usize,
         place: usize,
-        m: usize,
         cut: &Cut,
     ) -> Result<Val, Diagnostic> {
         let hw = self.demand(val, &val.perm.clone())?;
         let lengths: Vec<usize> = val.perm.iter().map(|a| val.shape[*a]).collect();
-        let n = lengths[place];
+        let (n, m) = cut.blocks;
         let before: usize = lengths[..place].iter().product();
         let (between, channels) = match &lengths[place + 1..] {
-            [] => (1, 1),
-            [between @ .., channels] => (between.iter().product::<usize>(), *channels),
+            [] => (1, cut.block),
+            [between @ .., channels] => (cut.block * between.iter().product::<usize>(), *channels),
         };
         let slide = Window { input: n, kernel: cut.kernel, stride: cut.step, ..Window::UNIT };
         let mut axes = vec![(before, before, Window::UNIT), (n, m, slide), (between, between, Window::UNIT)];
@@ -80,7 +96,7 @@ impl Lowerer<'_> {
         });
         let hw = self.push(name, op, vec![hw], shape(|a| a.1), plain(x))?;
         let mut shape = val.shape.clone();
-        shape[axis] = m;
+        shape[axis] = m * cut.block;
         let hw = self.reshape(hw, val.perm.iter().map(|a| shape[*a]).collect())?;
         Ok(Val::plain(hw, shape, val.perm.clone()))
     }
@@ -111,10 +127,12 @@ impl Lowerer<'_> {
         let each = n / groups;
         let places = val.perm.iter().position(|a| *a == axis).unwrap_or(0);
         let channels = places + 1 == val.perm.len();
-        if let Some(cut) = Cut::of(picks, n).filter(|cut| cut.kernel < each)
+        let last = val.perm.last().map_or(1, |a| val.shape[*a]);
+        let buffered = |cut: &Cut| (cut.kernel - 1) * if channels { cut.block } else { last };
+        if let Some(cut) = Cut::of(picks, n).filter(|cut| cut.kernel < each && buffered(cut) <= MAX_BUFFERED)
             && (!channels || m.saturating_mul(each) > FEW_WEIGHTS)
         {
-            return self.cut(name, &val, axis, places, m, &cut);
+            return self.cut(name, &val, axis, places, &cut);
         }
         if m.saturating_mul(each) > MAX_WEIGHTS {
             return Err(Diagnostic::error(format!(
