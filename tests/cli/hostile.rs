@@ -129,3 +129,82 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     }
     all
 }
+
+/// What is refused costs little: all of it in an address space of 2 GiB.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_refused_takes_little_memory() {
+    let graph = |build: &dyn Fn(&mut ModelBuilder)| {
+        let mut m = ModelBuilder::new(17);
+        m.input("x", &[-1, 16]);
+        build(&mut m);
+        m.output("y", &[-1]);
+        m
+    };
+    let fill = |shape: [i64; 2]| {
+        graph(&move |m| {
+            m.ints("s", &shape);
+            m.node("ConstantOfShape", &["s"], &["w"]).name("fill");
+            m.node("MatMul", &["x", "w"], &["y"]).name("fc");
+        })
+    };
+    let doubled = graph(&|m| {
+        m.floats("c0", &[16, 1], &[1.0; 16]);
+        for i in 0..40 {
+            let (from, to) = (format!("c{i}"), format!("c{}", i + 1));
+            m.node("Concat", &[&from, &from], &[&to]).int("axis", 1).name(&to);
+        }
+        m.node("MatMul", &["x", "c40"], &["y"]).name("fc");
+    });
+    let tiled = graph(&|m| {
+        m.ints("t", &[1, 1 << 28]);
+        m.node("Tile", &["x", "t"], &["y"]).name("tile");
+    });
+    let wide = graph(&|m| {
+        m.ints("a", &[-1, 4096, 1]).ints("b", &[-1, 1, 4096]).ints("t", &[1, 256]);
+        m.node("Tile", &["x", "t"], &["x4096"]).name("tile");
+        m.node("Reshape", &["x4096", "a"], &["column"]);
+        m.node("Reshape", &["x4096", "b"], &["row"]);
+        m.node("Mul", &["column", "row"], &["outer"]).name("outer");
+        m.node("Sigmoid", &["outer"], &["y"]).name("act");
+    });
+    let chain = graph(&|m| {
+        for i in 0..60_000 {
+            let from = if i == 0 { "x".to_owned() } else { format!("r{i}") };
+            m.node("Relu", &[&from], &[&format!("r{}", i + 1)]);
+        }
+        m.node("Relu", &["r60000"], &["y"]);
+    });
+    let mut outside = small();
+    let w = &mut outside.graph().initializer[0];
+    (w.dims, w.data_location) = (vec![2, 1 << 29], 1);
+    w.raw_data.clear();
+    w.float_data.clear();
+    let entry = |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
+    w.external_data = vec![entry("location", "holes.bin")];
+
+    for (name, model, expected) in [
+        ("a constant of a shape", fill([16, 1 << 28]), "--limit elements="),
+        ("a large constant", fill([1 << 14, 1 << 13]), "--limit elements="),
+        ("constants that double", doubled, "--limit constants="),
+        ("a tile", tiled, "--limit elements="),
+        ("an outer product", wide, "node '"),
+        ("a long chain", chain, "--limit depth="),
+        ("a file of holes", outside, "--limit elements="),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("m.onnx"), model.to_bytes()).unwrap();
+        fs::File::create(dir.path().join("holes.bin")).unwrap().set_len(4 << 30).unwrap();
+        let binary = assert_cmd::cargo::cargo_bin("hypersonic");
+        let run = std::process::Command::new("bash")
+            .args(["-c", "ulimit -v 2097152; exec \"$0\" compile m.onnx -o pkg --precision 'fixed<16,6>'"])
+            .arg(binary)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(3), "{name}: {error}");
+        assert!(error.contains(expected) && !error.contains("panicked"), "{name}: {error}");
+        assert_eq!(listing(dir.path()), ["holes.bin", "m.onnx"], "{name}");
+    }
+}

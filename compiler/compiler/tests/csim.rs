@@ -115,6 +115,7 @@ const OPERATORS: &[&str] = &[
     "reduce_l2",
     "reduce_log_sum_exp",
     "reduce_min",
+    "reduce_prod",
     "reduce_sum_all",
     "reduce_sum_relu",
     "resize_linear_conv",

@@ -236,7 +236,13 @@ impl<'a> Design<'a> {
     fn check_dot(&self, id: ValueId, d: &Dot) -> Result<(), String> {
         let node = self.program.node(id);
         let layer = self.schedule.layers[id.index()];
-        let terms = d.terms(self.program.node(node.inputs[0]).channels());
+        let channels = self.program.node(node.inputs[0]).channels();
+        if self.schedule.io == Io::Parallel && channels > MAX_UNROLL {
+            return Err(format!(
+                "a vector of {channels} elements is beyond {MAX_UNROLL} at once; use io_stream"
+            ));
+        }
+        let terms = d.terms(channels);
         let Some(layout) = self.dot_layout(id, d) else {
             return Err(format!(
                 "reuse {} is not legal for {terms} terms × {} outputs",

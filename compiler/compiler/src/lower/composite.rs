@@ -314,7 +314,8 @@ impl Lowerer<'_> {
 
     /// Pushes `scale` where x is not negative, -`scale` elsewhere.
     pub fn sign(&mut self, name: &str, input: &Val, scale: f64, v: ValueId) -> Result<(), Diagnostic> {
-        let entries = constants::codes("scale", &[-scale, scale], self.derived_choice())?;
+        let choice = constants::Choice::Fit(super::types::SCALED_WIDTH);
+        let entries = constants::codes("scale", &[-scale, scale], choice)?;
         let shape = self.node(input.hw).shape.clone();
         let hw = self.step(name, input, shape, 1, entries)?;
         self.note(hw, Cost::None, Cost::None, None);

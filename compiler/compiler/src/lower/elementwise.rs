@@ -58,11 +58,12 @@ impl Lowerer<'_> {
         let channels = matches!(self.node(input.hw).op, Op::Input { .. })
             && self.options.ranges.is_some()
             && constants.scale.is_some_and(|t| t.len() > 1);
+        let least = if channels { SCALED_WIDTH } else { self.constant_bits(v) };
         let scale = match constants.scale {
             Some(t) => {
                 let values = self.spread(t, input)?;
                 let choice = self.constant_choice(constants.scale_value, Part::Weight)?;
-                constants::codes("scale", &values, wide(choice, channels))?
+                constants::codes("scale", &values, at_least(choice, least))?
             }
             None => Codes::new(bit()?, vec![1]),
         };
@@ -70,7 +71,7 @@ impl Lowerer<'_> {
             Some(t) => {
                 let values = self.spread(t, input)?;
                 let choice = self.constant_choice(constants.bias_value, Part::Bias)?;
-                constants::codes("bias", &values, wide(choice, channels))?
+                constants::codes("bias", &values, at_least(choice, least))?
             }
             None => Codes::new(bit()?, vec![0]),
         };
@@ -299,10 +300,10 @@ impl Lowerer<'_> {
     }
 }
 
-/// `choice` with bits for constants of very different sizes, where `channels` have them.
-fn wide(choice: Choice<'_>, channels: bool) -> Choice<'_> {
+/// `choice` with `least` bits where it has a choice.
+fn at_least(choice: Choice<'_>, least: u32) -> Choice<'_> {
     match choice {
-        Choice::Fit(width) if channels => Choice::Fit(width.max(SCALED_WIDTH)),
+        Choice::Fit(width) => Choice::Fit(width.max(least)),
         choice => choice,
     }
 }

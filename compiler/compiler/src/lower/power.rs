@@ -1,4 +1,4 @@
-//! Powers by multiplication.
+//! Powers and products by multiplication.
 
 use hs_fixed::{Format, Overflow, Rounding, Type};
 use hs_hw::{Act, BinaryOp, Codes, Op, ValueId as HwId};
@@ -9,6 +9,10 @@ use crate::diagnostic::Diagnostic;
 
 /// Widest partial product.
 const WIDEST: u32 = 63;
+/// Most integer bits of a partial product that is rounded.
+const MAX_INT: i32 = 40;
+/// Most factors of a product.
+const MAX_FACTORS: usize = 64;
 
 impl Lowerer<'_> {
     /// Pushes x to the power of `count`, at least 2.
@@ -19,7 +23,34 @@ impl Lowerer<'_> {
         count: usize,
         v: ValueId,
     ) -> Result<(), Diagnostic> {
-        self.factors(name, input, &vec![input.hw; count], v)
+        self.factors(name, input, &vec![input.hw; count], true, v)
+    }
+
+    /// Pushes the products over the last `axes` ONNX axes of `input`.
+    pub(crate) fn products(
+        &mut self,
+        name: &str,
+        input: &Val,
+        axes: usize,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
+        let at = input.shape.len() - axes;
+        let (rows, n) = (input.shape[..at].iter().product(), input.shape[at..].iter().product());
+        if n > MAX_FACTORS {
+            return Err(Diagnostic::error(format!(
+                "multiplies {n} elements; at most {MAX_FACTORS} are laid out"
+            ))
+            .help("cut the model there with onnx.utils.extract_model and multiply on the host"));
+        }
+        let matrix = self.reshaped(input, vec![rows, n]);
+        let mut factors = Vec::with_capacity(n);
+        for i in 0..n {
+            let column = self.selected(&format!("{name}/factor"), &matrix, 1, &[i])?;
+            factors.push(self.demand(&column, &[0, 1])?);
+        }
+        let Some(first) = factors.first() else { return Err(Diagnostic::error("has nothing to multiply")) };
+        let like = Val::viewed(*first, vec![rows, 1], vec![0, 1], self.shape(v)?);
+        self.factors(name, &like, &factors, false, v)
     }
 
     /// Pushes each element of `input` to the power that `exponents`, integers that broadcast with it, state for it.
@@ -50,11 +81,18 @@ impl Lowerer<'_> {
             let ty = x.union(bit()?).map_err(|_| too_wide("a factor"))?;
             factors.push(self.push(&format!("{name}/factor"), op, vec![val.hw], shape.clone(), plain(ty))?);
         }
-        self.factors(name, &val, &factors, v)
+        self.factors(name, &val, &factors, true, v)
     }
 
-    /// Pushes the product of `factors`, each laid out as `like`.
-    fn factors(&mut self, name: &str, like: &Val, factors: &[HwId], v: ValueId) -> Result<(), Diagnostic> {
+    /// Pushes the product of `factors`, each laid out as `like`. With `powers` each is 1 or the same as all others.
+    fn factors(
+        &mut self,
+        name: &str,
+        like: &Val,
+        factors: &[HwId],
+        powers: bool,
+        v: ValueId,
+    ) -> Result<(), Diagnostic> {
         let shape = self.node(like.hw).shape.clone();
         let [first, between @ .., last] = factors else {
             let op = Op::Requant(Act::None);
@@ -68,8 +106,17 @@ impl Lowerer<'_> {
             let ty = if exact.width() <= WIDEST {
                 plain(exact)
             } else {
-                // What is beyond the result stays beyond it: no further factor is between 0 and 1 there.
-                let most = self.result_type(v, exact.interval())?.format.int() + 1;
+                // What a power has beyond the result stays beyond it: no further factor is between 0 and 1 there.
+                let most =
+                    if powers { self.result_type(v, exact.interval())?.format.int() + 1 } else { MAX_INT };
+                if !powers && exact.int() > most {
+                    return Err(Diagnostic::error(format!(
+                        "multiplies {} elements, whose product may have {} integer bits on the way; {most} are kept",
+                        factors.len(),
+                        exact.int()
+                    ))
+                    .help("narrow the range of its input: fewer integer bits (--precision)"));
+                }
                 let format = Format::new(exact.is_signed(), WIDEST, exact.int().min(most))
                     .map_err(|_| too_wide("a partial product"))?;
                 Type::new(format, Rounding::Rnd, Overflow::Sat)

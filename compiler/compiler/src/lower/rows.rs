@@ -56,11 +56,12 @@ impl Lowerer<'_> {
     /// The largest element of each row of `hw`: `[rows, 1]`.
     fn row_max(&mut self, name: &str, hw: HwId) -> Result<HwId, Diagnostic> {
         let (rows, n) = (self.node(hw).shape[0], self.node(hw).channels());
-        let val = Val::plain(hw, vec![rows, n], identity(2));
-        let turned = self.demand(&val, &[1, 0])?;
+        // Pools run over space, so each row becomes a channel.
+        let ty = plain(self.node(hw).format());
+        let turned = Op::Permute(vec![1, 0]);
+        let turned = self.push(&format!("{name}/turned"), turned, vec![hw], vec![n, rows], ty)?;
         let window = vec![Window { input: n, kernel: n, ..Window::UNIT }.hardware()];
         let op = Op::Pool(Pool { kind: PoolKind::Max, window });
-        let ty = plain(self.node(hw).format());
         let max = self.push(&format!("{name}/max"), op, vec![turned], vec![1, rows], ty)?;
         self.reshape(max, vec![rows, 1])
     }

@@ -116,7 +116,8 @@ impl<'a> Lowerer<'a> {
 
     /// Choice for constants that the model does not state as such (slopes, folded scales).
     pub fn derived_choice(&self) -> Choice<'a> {
-        Choice::Fit(self.width().max(DEFAULT_WIDTH))
+        let least = if self.quantised { UNQUANTISED_WIDTH + 8 } else { DEFAULT_WIDTH };
+        Choice::Fit(self.width().max(least))
     }
 
     /// Type of the model input `v`.
@@ -302,6 +303,22 @@ impl<'a> Lowerer<'a> {
         node.name.ends_with(INTEGER) && grid.is_some_and(|g| g.scale == [1.0])
     }
 
+    /// Bits of constants that a quantiser behind `v` decides about: more than it has, so that few results fall between steps.
+    pub(super) fn constant_bits(&self, v: ValueId) -> u32 {
+        let mut at = v;
+        while let Some((_, node)) = self.only_reader(at) {
+            match (node.domain.as_str(), node.op.as_str(), node.output(0)) {
+                ("", "Add" | "Clip" | "Relu", Some(out)) => at = out,
+                (_, "Quant", _) => {
+                    let ty = ops::quant::cast_type(self.graph, node);
+                    return ty.map_or(0, |ty| ty.format.width() + UNQUANTISED_WIDTH - 8);
+                }
+                _ => break,
+            }
+        }
+        0
+    }
+
     /// Fraction bits of the result `v` of a tabulated function: such that its rounding is lost in that of the quantiser behind.
     pub(crate) fn function_frac(&self, v: ValueId) -> i32 {
         self.steps_behind(v, 0)
@@ -326,8 +343,9 @@ impl<'a> Lowerer<'a> {
                 ("", "Mul") => self.steps_behind(out, up + 3),
                 (
                     "",
-                    "Add" | "Clip" | "Concat" | "Flatten" | "MaxPool" | "Pad" | "Relu" | "Reshape" | "Slice"
-                    | "Squeeze" | "Sub" | "Transpose" | "Unsqueeze",
+                    "Add" | "AveragePool" | "Clip" | "Concat" | "Flatten" | "GlobalAveragePool"
+                    | "GlobalMaxPool" | "MaxPool" | "Pad" | "ReduceMax" | "ReduceMean" | "Relu" | "Reshape"
+                    | "Slice" | "Squeeze" | "Sub" | "Transpose" | "Unsqueeze",
                 ) => self.steps_behind(out, up),
                 _ => None,
             }

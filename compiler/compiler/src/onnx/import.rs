@@ -35,6 +35,12 @@ pub(super) fn import(
     importer.graph.name = proto.name.clone();
     importer.initialisers(&proto, folder);
     importer.inputs(&proto.input);
+    for id in &importer.graph.inputs {
+        let value = importer.graph.value(*id);
+        limits
+            .check_shape(value.shape.as_deref().unwrap_or_default())
+            .map_err(|e| Diagnostic { message: format!("input '{}': {}", value.name, e.message), ..e })?;
+    }
     importer.nodes(proto.node, folder);
     importer.outputs(&proto.output);
     let Importer { mut graph, errors, mut warnings, strings, .. } = importer;

@@ -65,6 +65,7 @@ const MOVERS: &[&str] = &[
     "Gather",
     "Identity",
     "MaxPool",
+    "Pad",
     "Reshape",
     "Slice",
     "SpaceToDepth",
@@ -74,6 +75,9 @@ const MOVERS: &[&str] = &[
     "Transpose",
     "Unsqueeze",
 ];
+
+/// Bits of a quantiser that cuts nothing off.
+const WIDEST_QUANTISER: f64 = 32.0;
 
 /// What a quantised operator of ONNX Runtime does otherwise than the float operator between quantisers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +99,13 @@ fn kernel(op: &str) -> Option<Kernel> {
 
 /// Rewrites a graph whose nodes are sorted.
 pub(super) fn rewrite(graph: &mut Graph, values: &mut Names) {
-    let quantised = |n: &Node| n.op.starts_with('Q') || n.op == "DequantizeLinear";
+    // QONNX's newer name.
+    let renamed = |n: &&mut Node| n.op == "IntQuant" && QONNX_DOMAINS.contains(&n.domain.as_str());
+    for node in graph.nodes.iter_mut().filter(renamed) {
+        "Quant".clone_into(&mut node.op);
+    }
+    let quantised =
+        |n: &Node| n.op.starts_with('Q') || ["DequantizeLinear", "Trunc"].contains(&n.op.as_str());
     if !graph.nodes.iter().any(quantised) {
         return;
     }
@@ -182,6 +192,16 @@ impl State<'_> {
     }
 
     fn expand(&mut self, mut node: Node) {
+        if QONNX_DOMAINS.contains(&node.domain.as_str()) {
+            let done = match node.op.as_str() {
+                "Quant" => self.bipolar(&node),
+                "Trunc" => self.truncation(&node),
+                _ => None,
+            };
+            return if done.is_none() {
+                self.out.push(node)
+            };
+        }
         let domain = node.domain.as_str();
         let at_home = domain.is_empty() || domain == "com.microsoft";
         let last = matches!(node.attrs.get("channels_last"), Some(Attr::Int(n)) if *n != 0);
@@ -219,6 +239,83 @@ impl State<'_> {
             inputs.push(Some(reals));
         }
         self.float_and_quantiser(&mut node, form.float, inputs, form.result);
+    }
+
+    /// The one element of the constant operand `slot`.
+    fn single(&self, node: &Node, slot: usize) -> Option<f64> {
+        match self.tensor(node.input(slot)?)?.to_f64()[..] {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// A QONNX `Quant` to one signed bit: it gives the signs, times the scale.
+    fn bipolar(&mut self, node: &Node) -> Option<()> {
+        let signed = !matches!(node.attrs.get("signed"), Some(Attr::Int(0)));
+        let one =
+            self.single(node, 3)? == 1.0 && self.single(node, 2)? == 0.0 && self.single(node, 1).is_some();
+        (signed && one).then_some(())?;
+        let mut new = node.clone();
+        "BipolarQuant".clone_into(&mut new.op);
+        new.attrs = Attrs::new();
+        new.inputs.truncate(2);
+        self.out.push(new);
+        Some(())
+    }
+
+    /// A QONNX `Trunc` without zero point: the quantiser of what is truncated, one to as many bits fewer, and, in version 1,
+    /// the factor that brings the integers back to the first scale.
+    fn truncation(&mut self, node: &Node) -> Option<()> {
+        let (x, y) = (node.input(0)?, node.output(0)?);
+        let scale = self.single(node, 1)?;
+        (self.single(node, 2)? == 0.0).then_some(())?;
+        let second = node.inputs.len() > 5;
+        let (shift, bits, factor) = if second {
+            let result = self.single(node, 4)?;
+            let shift = (result / scale).log2().round_ties_even();
+            (shift, self.single(node, 6)?, result / (scale * shift.exp2()))
+        } else {
+            let shift = self.single(node, 3)? - self.single(node, 4)?;
+            (shift, WIDEST_QUANTISER, (-shift).exp2())
+        };
+        let mode = match node.attrs.get("rounding_mode") {
+            Some(Attr::Str(mode)) => mode.clone(),
+            _ => "FLOOR".to_owned(),
+        };
+        let flag = |name: &str, default: i64| match node.attrs.get(name) {
+            Some(Attr::Int(n)) if second => *n,
+            _ => default,
+        };
+        let domain = node.domain.clone();
+        let steps = [
+            (scale, WIDEST_QUANTISER, "ROUND".to_owned(), 1, 0),
+            (scale * shift.exp2(), bits, mode, flag("signed", 1), flag("narrow", 0)),
+        ];
+        let mut at = x;
+        for (i, (scale, bits, mode, signed, narrow)) in steps.into_iter().enumerate() {
+            let last = i == 1 && factor == 1.0;
+            let to = if last { y } else { self.value(&format!("{}/truncated{i}", self.name_of(y))) };
+            let name = self.name_of(to);
+            let operands = [("scale", scale), ("zero", 0.0), ("bits", bits)].map(|(what, v)| {
+                Some(self.constant(&format!("{name}_{what}"), Tensor::scalar_f32(v as f32)))
+            });
+            let inputs: Vec<_> = std::iter::once(Some(at)).chain(operands).collect();
+            let name = if i == 1 { node.name.clone() } else { format!("{}/round", node.name) };
+            let new = self.push(&name, "Quant", &inputs, to);
+            new.domain.clone_from(&domain);
+            new.attrs = Attrs::from_iter([
+                ("signed", Attr::Int(signed)),
+                ("narrow", Attr::Int(narrow)),
+                ("rounding_mode", Attr::Str(mode)),
+            ]);
+            at = to;
+        }
+        if at != y {
+            let factor =
+                self.constant(&format!("{}_factor", self.name_of(y)), Tensor::scalar_f32(factor as f32));
+            self.push(&format!("{}/factor", node.name), "Mul", &[Some(at), Some(factor)], y);
+        }
+        Some(())
     }
 
     fn dequantised(&mut self, node: &Node, [x, scale, zero]: Place, axis: Option<i64>) -> Option<ValueId> {
@@ -405,6 +502,15 @@ impl State<'_> {
             let same = self.same(Some(part.scale), Some(of.scale)) && self.same(part.zero, of.zero);
             (same && !several).then_some(())?;
             *slot = Some(part.reals);
+        }
+        if node.op == "Pad" {
+            let code =
+                |id: Option<ValueId>| id.map_or(Some(0), |id| self.tensor(id)?.ints()?.first().copied());
+            let steps = code(node.input(2))? - code(of.zero)?;
+            let real = steps as f32 * *self.tensor(of.scale)?.to_f64().first()? as f32;
+            let id = self.constant(&format!("{}_value", node.name), Tensor::scalar_f32(real));
+            new.inputs.resize(new.inputs.len().max(3), None);
+            new.inputs[2] = Some(id);
         }
         for slot in &mut new.outputs {
             let Some(y) = *slot else { continue };

@@ -296,7 +296,7 @@ pub fn unsupported(node: &Node) -> Diagnostic {
             "recurrent layers cannot be compiled yet: unroll the layer before the export"
         }
         _ if !node.domain.is_empty() => {
-            "only ONNX's own operators and QONNX's Quant and BipolarQuant are read: export with standard operators"
+            "only ONNX's own operators and QONNX's Quant, BipolarQuant and Trunc without zero point are read: export with standard operators"
         }
         _ => {
             "express the layer with supported operators, or cut the model there with onnx.utils.extract_model and \

@@ -79,8 +79,8 @@ impl Quant {
         let signed = call.flag("signed", true)?;
         let bits = width as u32;
         if bits == 1 && signed {
-            let help = "quantise with at least 2 bits";
-            return Err(call.error("one signed bit (bipolar) is not supported").help(help));
+            let help = "give it one scale and no zero point, or quantise with at least 2 bits";
+            return Err(call.error("quantises to one signed bit (bipolar)").help(help));
         }
         let rounding = rounding(call)?;
         let narrow = call.flag("narrow", false)?;
@@ -232,7 +232,9 @@ fn eval(call: &Call<'_>) -> Result<Vec<hs_ir::Tensor>, Diagnostic> {
     let out = x.iter().enumerate().map(|(place, x)| {
         let scale = quant.scale_at(axis.map_or(0, |(step, len)| place / step % len));
         let (before, after) = if quant.linear { (0.0, zero) } else { (zero, 0.0) };
-        let q = quant.rounding.apply(f64::from(*x) / scale + before) + after;
+        // ONNX divides in single precision.
+        let steps = if quant.linear { f64::from(*x / scale as f32) } else { f64::from(*x) / scale };
+        let q = quant.rounding.apply(steps + before) + after;
         ((q.clamp(min as f64, max as f64) - zero) * scale) as f32
     });
     call.float_result(shape.to_vec(), out.collect())

@@ -1,4 +1,4 @@
-//! Reductions over axes. Means, maxima and minima lower to pools, sums to dot products.
+//! Reductions over axes. Means, maxima and minima lower to pools, sums to dot products, products to multiplications.
 
 use hs_ir::TensorData;
 
@@ -8,7 +8,7 @@ use crate::lower::{Lowerer, pool::FloatPool, sum::Sum};
 
 /// The operators.
 pub const OPS: &[OpDef] = &[
-    OpDef::fold_only("ReduceProd", infer, eval),
+    OpDef::new("ReduceProd", infer, eval, lower),
     OpDef::new("ReduceL1", infer, eval, lower),
     OpDef::new("ReduceL2", infer, eval, lower),
     OpDef::new("ReduceLogSum", infer, eval, lower),
@@ -152,6 +152,11 @@ fn lower(lw: &mut Lowerer<'_>, call: &Call<'_>) -> Result<(), Diagnostic> {
         lw.native_only(call)?;
         let moved = lw.transposed(&input, &order)?;
         return lw.sum(&call.node.name, &moved, space.len(), sum, out);
+    }
+    if call.node.op == "ReduceProd" {
+        lw.native_only(call)?;
+        let moved = lw.transposed(&input, &order)?;
+        return lw.products(&call.node.name, &moved, space.len(), out);
     }
     if let exponentials @ ("ReduceLogSum" | "ReduceLogSumExp") = call.node.op.as_str() {
         lw.native_only(call)?;

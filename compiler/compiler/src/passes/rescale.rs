@@ -15,13 +15,13 @@ use super::{Constants, PassOptions, affine};
 use crate::diagnostic::Diagnostics;
 use crate::lower::constants::{grid_format, scale_frac};
 use crate::ops::linear::exact_range;
-use crate::ops::quant::Quant;
+use crate::ops::quant::{Quant, Rounding};
 use crate::ops::{Call, INTERNAL_DOMAIN, QONNX_DOMAINS, model_op};
 
 pub(super) fn run(graph: &mut Graph, _: &PassOptions) -> Result<(), Diagnostics> {
-    let foreign = graph.values.iter().any(|v| v.grid.as_deref().is_some_and(|g| grid_format(g).is_err()))
-        || (0..graph.nodes.len()).any(|i| quantiser(graph, &graph.nodes[i]).is_some());
-    if !foreign {
+    let any = graph.values.iter().any(|v| v.grid.as_deref().is_some_and(|g| grid_format(g).is_err()))
+        || graph.nodes.iter().any(|node| foreign(graph, node).is_some());
+    if !any {
         return Ok(());
     }
     let mut state = State::new(graph);
@@ -53,11 +53,25 @@ const RESCALE: &str = "/rescale";
 
 /// The quantiser that `node` is, when no fixed-point type has its grid.
 pub(super) fn quantiser(graph: &Graph, node: &Node) -> Option<Quant> {
+    parsed(graph, node).filter(|quant| grid_format(&quant.grid).is_err())
+}
+
+/// The quantiser that `node` is, when no fixed-point type does all of what it does.
+fn foreign(graph: &Graph, node: &Node) -> Option<Quant> {
+    let quant = parsed(graph, node)?;
+    let lacking = quant.rounding == Rounding::Ceil || narrow_and_unsigned(&quant.grid);
+    (lacking || grid_format(&quant.grid).is_err()).then_some(quant)
+}
+
+fn narrow_and_unsigned(grid: &Grid) -> bool {
+    grid.narrow && !grid.signed
+}
+
+fn parsed(graph: &Graph, node: &Node) -> Option<Quant> {
     if node.op != "Quant" || !QONNX_DOMAINS.contains(&node.domain.as_str()) {
         return None;
     }
-    let quant = Quant::parse(&Call::of(graph, node)?).ok()?;
-    grid_format(&quant.grid).is_err().then_some(quant)
+    Quant::parse(&Call::of(graph, node)?).ok()
 }
 
 /// Plain integers of the same width.
@@ -84,7 +98,7 @@ impl State {
     }
 
     fn step(&mut self, graph: &mut Graph, node: Node) {
-        if let Some(quant) = quantiser(graph, &node) {
+        if let Some(quant) = foreign(graph, &node) {
             self.split(graph, node, &quant);
         } else if is_layer(&node) {
             self.integer_weights(graph, node);
@@ -144,21 +158,28 @@ impl State {
         let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { return graph.nodes.push(node) };
         let (mut scaled, integer) = (self.value(graph, y, "scaled"), self.value(graph, y, "integer"));
         let added = quant.added();
-        let down = grid.scale.iter().map(|s| 1.0 / s).collect();
+        // Up is down of what is negative.
+        let upward = quant.rounding == Rounding::Ceil;
+        let sign = if upward { -1.0 } else { 1.0 };
+        let down = grid.scale.iter().map(|s| sign / s).collect();
         let name = self.names.fresh(&format!("{}/scale", node.name));
         let bias = (added != 0.0).then(|| vec![added]);
         self.scaling(graph, (name, "Quant"), (x, scaled), (grid.axis, Some(down), bias));
         let mut bits = grid.bits;
-        if grid.zero_point != added {
+        if grid.zero_point != added || upward || narrow_and_unsigned(grid) {
             let shift = (grid.zero_point - added) as i64;
             let (lo, hi) = quant.range();
-            let (lo, hi) = (lo - shift, hi - shift);
-            bits = 1 + (0..62).find(|b| lo >= -(1 << b) && hi < (1 << b)).unwrap_or(62);
-            if exact_range(lo, hi).is_none_or(|range| range != (bits, true, false)) {
+            let (lo, hi) = if upward { (shift - hi, shift - lo) } else { (lo - shift, hi - shift) };
+            let signed = lo < 0;
+            bits = (0..62).find(|b| lo >= -(1 << b) && hi < (1 << b)).unwrap_or(62) + u32::from(signed);
+            if exact_range(lo, hi).is_none_or(|range| range != (bits, signed, false)) {
                 scaled = self.clip(graph, &node, scaled, (lo, hi));
             }
-            node.attrs.set("signed", Attr::Int(1));
+            node.attrs.set("signed", Attr::Int(signed.into()));
             node.attrs.set("narrow", Attr::Int(0));
+        }
+        if upward {
+            node.attrs.set("rounding_mode", Attr::Str("FLOOR".to_owned()));
         }
         let name = node.name.clone();
         for (slot, v) in [(1, 1.0), (2, 0.0), (3, f64::from(bits))] {
@@ -174,7 +195,8 @@ impl State {
             self.scaling(graph, (name, "Quant"), (integer, moved), (None, None, Some(vec![-added])));
         }
         let behind = self.names.fresh(&format!("{name}{RESCALE}"));
-        self.scaling(graph, (behind, "Quant"), (moved, y), (grid.axis, Some(grid.scale.clone()), None));
+        let up = grid.scale.iter().map(|s| sign * s).collect();
+        self.scaling(graph, (behind, "Quant"), (moved, y), (grid.axis, Some(up), None));
     }
 
     /// Appends bounds on what the quantiser `node` reads; their result.

@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostics;
 use crate::lower::constants::grid_format;
 use crate::lower::table::MAX_ENTRIES;
 use crate::ops::lut::{FIRST_ATTR, FRAC_ATTR};
-use crate::ops::quant::Quant;
+use crate::ops::quant::{LINEAR_ATTR, Quant};
 use crate::ops::{Call, QONNX_DOMAINS, become_internal};
 use crate::reference;
 
@@ -65,9 +65,11 @@ fn format(graph: &Graph, node: &Node) -> Option<Format> {
 }
 
 /// The nodes from behind a quantiser up to the quantiser `index`, in order: scalings, bounds and at least one function that
-/// no hardware op computes exactly by itself.
+/// no hardware op computes exactly by itself. In front of a `QuantizeLinear`, which is defined by single precision, a summand
+/// is one: codes at which it falls halfway between two steps only once it is rounded to that are common.
 fn chain(graph: &Graph, uses: &Uses, index: usize) -> Option<Vec<usize>> {
     format(graph, &graph.nodes[index])?;
+    let single = graph.nodes[index].attrs.get(LINEAR_ATTR).is_some();
     let mut chain = vec![index];
     let mut function = false;
     loop {
@@ -77,12 +79,13 @@ fn chain(graph: &Graph, uses: &Uses, index: usize) -> Option<Vec<usize>> {
         if format(graph, node).is_some() {
             break;
         }
-        let scaling = affine::scaling(graph, at).is_some_and(|s| s.axis.is_none());
+        let scaling = affine::scaling(graph, at).filter(|s| s.axis.is_none());
         let known = node.domain.is_empty() && FUNCTIONS.contains(&node.op.as_str());
-        if !scaling && !known && !node.is("Clip") {
+        if scaling.is_none() && !known && !node.is("Clip") {
             return None;
         }
-        function = function || known && node.op != "Relu";
+        let summand = single && scaling.is_some_and(|s| s.bias.is_some());
+        function = function || summand || known && node.op != "Relu";
         chain.push(at);
     }
     chain.reverse();

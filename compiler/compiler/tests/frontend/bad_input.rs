@@ -3,10 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use hs_compiler::limits::{Limit, Limits};
 use hs_compiler::onnx::builder::ModelBuilder;
 use hs_compiler::onnx::proto::StringStringEntryProto;
-use hs_compiler::onnx::{import, import_bytes};
-use hs_compiler::passes::normalise;
+use hs_compiler::onnx::{import, import_bytes, import_bytes_within};
+use hs_compiler::passes::{PassOptions, normalise, normalise_with};
 
 use crate::support::{build, fixture, import_error, normal};
 
@@ -97,7 +98,8 @@ fn huge_inputs_and_results() {
     m.node("Pad", &["x", "p"], &["y"]).name("huge");
     m.output("y", &[]);
     let errors = normalise(build(&m)).unwrap_err();
-    assert!(errors.to_string().contains("'huge'") && errors.to_string().contains("too large"), "{errors}");
+    let errors = errors.to_string();
+    assert!(errors.contains("'huge'") && errors.contains("elements in one tensor are more than"), "{errors}");
 
     let mut m = ModelBuilder::new(17);
     m.input("x", &[-1, 1, 8, 8]).floats("w", &[1, 1, 1, 1], &[1.0]);
@@ -263,10 +265,17 @@ fn a_hundred_thousand_nodes() {
         m.node(op, &[&format!("v{i}")], &[&format!("v{}", i + 1)]);
     }
     m.output("v100000", &[-1, 2]);
-    assert_eq!(normal(&m).graph().nodes.len(), 33_334);
+    one_error(&m, "100000 nodes one behind the other are more than the limit of 20000");
+    let mut limits = Limits::default();
+    limits.set(Limit::Depth, 100_000);
+    let nodes = |m: &ModelBuilder| {
+        let (graph, _) = import_bytes_within(&m.to_bytes(), None, &limits).unwrap();
+        normalise(graph).unwrap().graph().nodes.len()
+    };
+    assert_eq!(nodes(&m), 33_334);
     // Backwards, so that everything must be sorted.
     m.graph().node.reverse();
-    assert_eq!(normal(&m).graph().nodes.len(), 33_334);
+    assert_eq!(nodes(&m), 33_334);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
@@ -291,4 +300,35 @@ fn names_may_hold_anything() {
 fn files_that_cannot_be_read() {
     assert!(import(&fixture("absent.onnx")).unwrap_err().to_string().contains("cannot read"));
     assert!(import(&fixture("")).unwrap_err().to_string().contains("is not a file"));
+}
+
+/// Each limit refuses what is just beyond it, names its flag, and takes the model when it is raised.
+#[test]
+fn limits_can_be_raised() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]).floats("w", &[4, 8], &[0.5; 32]).floats("v", &[8, 8], &[0.25; 64]);
+    m.node("MatMul", &["w", "v"], &["wv"]).name("product");
+    m.node("MatMul", &["x", "wv"], &["a"]).name("fc");
+    m.node("Relu", &["a"], &["y"]).name("act");
+    m.output("y", &[-1, 8]);
+    let run = |limits: Limits| {
+        let (graph, _) = import_bytes_within(&m.to_bytes(), None, &limits).map_err(|e| e.to_string())?;
+        let options = PassOptions { limits, ..PassOptions::default() };
+        normalise_with(graph, &options).map(drop).map_err(|e| e.to_string())
+    };
+    for (limit, needs) in [
+        (Limit::Nodes, 3),
+        (Limit::Depth, 3),
+        (Limit::Elements, 64),
+        (Limit::Constants, 128),
+        (Limit::Folding, 256),
+    ] {
+        let mut limits = Limits::default();
+        limits.set(limit, needs - 1);
+        let error = run(limits).unwrap_err();
+        let flag = format!("--limit {}={needs}", limit.name());
+        assert!(error.contains(&flag), "{error}");
+        limits.set(limit, needs);
+        assert_eq!(run(limits), Ok(()), "{}", limit.name());
+    }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod export_bits;
+mod exporters;
 mod exports;
 mod hls4ml;
 mod layouts;

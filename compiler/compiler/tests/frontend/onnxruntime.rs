@@ -112,6 +112,36 @@ fn functions_between_quantisers_are_tables_of_codes() {
 }
 
 #[test]
+fn summands_between_quantisers_round_as_single_precision_does() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]).floats("three", &[], &[3.0]);
+    scale(&mut m, "a", INT8, 0.168506518, 5);
+    scale(&mut m, "t", UINT8, 0.0235294122, 0);
+    qdq(&mut m, "x", "xr", "a");
+    m.node("Add", &["xr", "three"], &["s"]);
+    qdq(&mut m, "s", "y", "t");
+    m.output("y", &[-1, 4]);
+    exact(&m, 4, f64::from(0.0235294122f32));
+    // 3 is 127.4999976 steps, which single precision rounds to 127.5.
+    let program = lower(&normal(&m), &LowerOptions::default()).unwrap().program;
+    let found = run(&program, &[Tensor::from_f32(vec![1, 4], vec![0.0; 4]).unwrap()]).remove(0);
+    assert!(found.iter().all(|y| (y / 0.0235294122 - 128.0).abs() < 1e-4), "{found:?}");
+}
+
+#[test]
+fn codes_are_padded_with_what_their_padding_stands_for() {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]).ints("pads", &[0, 1, 0, 2]);
+    scale(&mut m, "a", UINT8, 0.0193, 121);
+    m.node("QuantizeLinear", &["x", "a_s", "a_z"], &["q"]);
+    m.node("Pad", &["q", "pads", "a_z"], &["p"]);
+    m.node("DequantizeLinear", &["p", "a_s", "a_z"], &["y"]);
+    m.output("y", &[-1, 7]);
+    exact(&m, 4, f64::from(0.0193f32));
+    assert!(ops(normal(&m).graph()).contains(&"Pad"));
+}
+
+#[test]
 fn quantised_operators_and_what_moves_their_codes() {
     const RUNTIME: &str = "com.microsoft";
     let mut m = ModelBuilder::new(17);

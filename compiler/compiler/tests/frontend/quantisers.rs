@@ -206,3 +206,105 @@ fn weights_fitted_to_each_output_channel() {
         }
     }
 }
+
+/// What the model makes of one row, by Program and by float reference, which must agree.
+fn row(m: &ModelBuilder, x: &[f32]) -> Vec<f64> {
+    let imported = build(m);
+    let graph = normalise(imported.clone()).unwrap();
+    let program = lower(&graph, &LowerOptions::default()).unwrap().program;
+    let x = [Tensor::from_f32(vec![1, x.len()], x.to_vec()).unwrap()];
+    let near = |v: Vec<f64>| v.iter().map(|v| (v * 1e6).round() / 1e6).collect::<Vec<_>>();
+    let found = near(run(&program, &x).remove(0));
+    assert_eq!(found, near(eval(&imported, &x).unwrap()[0].to_f64()));
+    found
+}
+
+/// A quantiser named `op` alone, with scale, zero point and bits.
+fn alone(op: &str, [scale, zero, bits]: [f32; 3], flags: [i64; 2], mode: &str) -> ModelBuilder {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]).floats("s", &[], &[scale]).floats("z", &[], &[zero]).floats("b", &[], &[bits]);
+    let node = m.node(op, &["x", "s", "z", "b"], &["y"]).domain(QONNX);
+    node.int("signed", flags[0]).int("narrow", flags[1]).str("rounding_mode", mode);
+    m.output("y", &[-1, 4]);
+    m
+}
+
+#[test]
+fn modes_and_ranges_that_hardware_types_lack() {
+    let x = [0.26, -0.74, 9.0, -9.0];
+    for scale in [0.5, 0.3] {
+        let times = |q: [f64; 4]| q.map(|q| (q * scale * 1e6).round() / 1e6).to_vec();
+        let of = |flags, mode| row(&alone("Quant", [scale as f32, 0.0, 3.0], flags, mode), &x);
+        assert_eq!(of([1, 0], "CEIL"), times([1.0, if scale == 0.5 { -1.0 } else { -2.0 }, 3.0, -4.0]));
+        assert_eq!(of([0, 1], "FLOOR"), times([0.0, 0.0, 6.0, 0.0]));
+    }
+    assert_eq!(row(&alone("Quant", [0.5, 3.0, 4.0], [0, 1], "CEIL"), &x), [0.5, -0.5, 5.5, -1.5]);
+}
+
+#[test]
+fn a_zero_point_that_is_added_before_rounding_decides_ties() {
+    let x = [0.25, 0.75, -0.75, -9.0];
+    assert_eq!(row(&alone("Quant", [0.5, 3.0, 8.0], [0, 0], "ROUND"), &x), [0.5, 0.5, -0.5, -1.5]);
+    assert_eq!(row(&alone("Quant", [0.5, 4.0, 8.0], [0, 0], "ROUND"), &x), [0.0, 1.0, -1.0, -2.0]);
+}
+
+#[test]
+fn one_signed_bit_is_bipolar() {
+    let signs = row(&alone("IntQuant", [0.3, 0.0, 1.0], [1, 0], "ROUND"), &[0.2, -0.2, 0.0, -7.0]);
+    assert_eq!(signs, [0.3, -0.3, 0.3, -0.3]);
+}
+
+#[test]
+fn truncated_integers() {
+    let x = [0.13, 0.58, 1.22, 9.0];
+    for (version, expected) in [(1, [0.0, 0.1, 0.3, 0.3]), (2, [0.0, 0.4, 1.2, 1.2])] {
+        let mut m = ModelBuilder::new(17);
+        m.input("x", &[-1, 4]).floats("s", &[], &[0.1]).floats("z", &[], &[0.0]);
+        m.floats("in", &[], &[4.0]).floats("out", &[], &[2.0]).floats("t", &[], &[0.4]);
+        m.node("Quant", &["x", "s", "z", "in"], &["q"]).domain(QONNX).int("signed", 0);
+        let operands: &[&str] = if version == 1 {
+            &["q", "s", "z", "in", "out"]
+        } else {
+            &["q", "s", "z", "in", "t", "z", "out"]
+        };
+        let node = m.node("Trunc", operands, &["y"]).domain(QONNX).str("rounding_mode", "FLOOR");
+        if version == 2 {
+            node.int("signed", 0).int("narrow", 0);
+        }
+        m.output("y", &[-1, 4]);
+        assert_eq!(row(&m, &x), expected, "version {version}");
+    }
+}
+
+/// Two layers of 4 features around a sum that also reads what the first one reads; the sum has steps of `scale`.
+fn forked(scale: f32) -> ModelBuilder {
+    let mut m = ModelBuilder::new(17);
+    m.input("x", &[-1, 4]);
+    let w: Vec<f32> = (0..16).map(|i| (i as f32 * 1.7).cos() * 0.8).collect();
+    m.floats("w", &[4, 4], &w).floats("v", &[4, 4], &w);
+    quant(&mut m, ("x", "xq"), (&[], &[0.019]), 0.0, 8.0);
+    quant(&mut m, ("w", "wq"), (&[], &[0.11]), 0.0, 4.0);
+    quant(&mut m, ("v", "vq"), (&[], &[0.13]), 0.0, 4.0);
+    m.node("MatMul", &["xq", "wq"], &["h"]).name("fc1");
+    quant(&mut m, ("h", "hq"), (&[], &[0.057]), 0.0, 8.0);
+    m.node("Add", &["hq", "xq"], &["s"]);
+    quant(&mut m, ("s", "sq"), (&[], &[scale]), 0.0, 8.0);
+    m.node("MatMul", &["sq", "vq"], &["y"]).name("fc2");
+    m.output("y", &[-1, 4]);
+    m
+}
+
+#[test]
+fn layers_behind_a_fork_multiply_integers() {
+    assert!(worst(&forked(0.0413), 20, &[1, 4]) < 1e-5);
+    let program = lower(&normal(&forked(0.038)), &LowerOptions::default()).unwrap().program;
+    let dots: Vec<_> = program.nodes.iter().filter(|n| matches!(n.op, Op::Dot(_))).collect();
+    let widths: Vec<u32> = dots.iter().map(|n| program.node(n.inputs[0]).format().width()).collect();
+    assert_eq!(widths, [8, 8], "{program}");
+    // The sum's operands become steps of its result at once, so that half a step is exactly that.
+    let factor = |n: &hs_hw::Node| match &n.op {
+        Op::Affine { scale, .. } => Some(scale.format.value(i128::from(scale.data[0]))),
+        _ => None,
+    };
+    assert!(program.nodes.iter().filter_map(factor).any(|s| s == 0.5), "{program}");
+}
