@@ -184,7 +184,7 @@ fn what_is_refused_takes_little_memory() {
     w.external_data = vec![entry("location", "holes.bin")];
 
     for (name, model, expected) in [
-        ("a constant of a shape", fill([16, 1 << 28]), "--limit elements="),
+        ("a constant of a shape", fill([16, 1 << 26]), "--limit elements="),
         ("a large constant", fill([1 << 14, 1 << 13]), "--limit elements="),
         ("constants that double", doubled, "--limit constants="),
         ("a tile", tiled, "--limit elements="),

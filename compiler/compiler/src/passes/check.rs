@@ -4,6 +4,7 @@ use hs_ir::Graph;
 
 use super::{PassOptions, fold};
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::limits::Limits;
 use crate::ops::softmax::Softmax;
 use crate::ops::{self, Call, Stage};
 
@@ -67,7 +68,7 @@ fn step(graph: &mut Graph, index: usize) -> Result<(), Option<Diagnostic>> {
     if !node.is("Clip") {
         finite(&call)?;
     }
-    let results = fold::infer(op, &call, graph)?;
+    let results = fold::infer(op, &call, graph, &Limits::NONE)?;
     let integers = node.domain.is_empty() && INTEGERS.contains(&node.op.as_str());
     if let Some(result) = results.iter().find(|r| !r.dtype.is_float() && !integers) {
         let error =

@@ -77,10 +77,7 @@ pub(super) fn run(graph: &mut Graph, options: &PassOptions) -> Result<(), Diagno
 fn step(graph: &mut Graph, node: &Node, spent: &mut Spent) -> Result<bool, Option<Diagnostic>> {
     let op = ops::find(node).ok_or_else(|| ops::unsupported(node))?;
     let call = Call::of(graph, node).ok_or(None)?;
-    let results = infer(op, &call, graph)?;
-    for result in &results {
-        spent.limits.check_shape(&result.shape).map_err(|e| e.at_node(node))?;
-    }
+    let results = infer(op, &call, graph, &spent.limits)?;
     let constant = call.args.iter().flatten().all(|a| a.tensor.is_some());
     let tensors = if results.iter().all(|r| r.value.is_some()) {
         results.iter().filter_map(|r| r.value.clone()).collect()
@@ -115,8 +112,16 @@ fn set_constants(graph: &mut Graph, node: &Node, tensors: Vec<Tensor>, grid: Opt
 }
 
 /// The types and shapes of the results, checked against each other and against what the graph's outputs declare.
-pub(super) fn infer(op: &OpDef, call: &Call<'_>, graph: &Graph) -> Result<Vec<Inferred>, Diagnostic> {
+pub(super) fn infer(
+    op: &OpDef,
+    call: &Call<'_>,
+    graph: &Graph,
+    limits: &Limits,
+) -> Result<Vec<Inferred>, Diagnostic> {
     let results = (op.infer)(call)?;
+    for result in &results {
+        limits.check_shape(&result.shape).map_err(|e| e.at_node(call.node))?;
+    }
     for (index, id) in call.node.outputs.iter().enumerate() {
         let Some(id) = id else { continue };
         let Some(result) = results.get(index) else {
