@@ -157,7 +157,7 @@ fn what_is_refused_takes_little_memory() {
         m.node("MatMul", &["x", "c40"], &["y"]).name("fc");
     });
     let tiled = graph(&|m| {
-        m.ints("t", &[1, 1 << 28]);
+        m.ints("t", &[1, 1 << 24]);
         m.node("Tile", &["x", "t"], &["y"]).name("tile");
     });
     let wide = graph(&|m| {
