@@ -7,8 +7,9 @@ use crate::lower::Lowerer;
 /// The operator.
 pub const OPS: &[OpDef] = &[OpDef::new("Expand", infer, eval, lower)];
 
-/// Most elements that a constant computed from a shape may have.
-pub const MAX_ELEMENTS: usize = 1 << 31;
+/// Most elements of what a shape, a scale or a count of repeats makes, whatever the limits are: places are listed before
+/// anybody looks at them.
+pub const MAX_ELEMENTS: usize = 1 << 26;
 
 /// A shape from integers, small enough to be filled.
 pub(super) fn sizes(call: &Call<'_>, shape: &[i64]) -> Result<Vec<usize>, Diagnostic> {
