@@ -6,10 +6,11 @@ use hs_fixed::{Format, Interval};
 use hs_hw::{Node, Op, Program, Softmax, range};
 
 use crate::{
-    dot::{DotStep, Found},
+    Isa,
+    dot::{Choice, Found},
     eltwise::{Affine, Binary, Requant},
     finish::narrowest,
-    lane::Width,
+    lane::{Packing, Width},
     lut::Table,
     moves::{Concat, Gather},
     plan::NodePlan,
@@ -24,7 +25,7 @@ use crate::{
 pub(crate) struct Slot {
     /// Integers it holds.
     pub(crate) width: Width,
-    /// Most elements of a tensor in it.
+    /// Most words of a tensor in it.
     pub(crate) len: usize,
 }
 
@@ -42,16 +43,18 @@ pub(crate) struct Compiled {
 struct Value {
     range: Interval,
     stores: Width,
+    /// How it lies there.
+    packing: Packing,
     /// The node whose buffer holds it.
     home: usize,
 }
 
-/// Compiles a verified Program for lanes of at least `least`.
-pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanError> {
+/// Compiles a verified Program for integers of at least `least`.
+pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
     let ranges = range::ranges(program);
     let mut values: Vec<Value> = Vec::with_capacity(program.nodes.len());
     for ((id, node), range) in program.iter().zip(ranges) {
-        let stores = if least == Width::I32 && Width::I32.fits(range) { Width::I32 } else { Width::I64 };
+        let stores = if least <= Width::I32 && Width::I32.fits(range) { Width::I32 } else { Width::I64 };
         let home = match node.op {
             Op::Reshape | Op::Output { .. } => values[node.inputs[0].index()].home,
             Op::Input { .. }
@@ -67,8 +70,11 @@ pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanE
             | Op::Concat { .. }
             | Op::Pad { .. } => id.index(),
         };
-        values.push(Value { range, stores, home });
+        values.push(Value { range, stores, packing: Packing::Single, home });
     }
+    let mut choices = choices(program, &values, least, isa)?;
+    pack(program, &mut values, &choices);
+    let lanes_least = least.max(Width::I32);
     let last_use = last_uses(program, &values);
     let mut slots = Slots::default();
     let mut slot_of: Vec<Option<usize>> = vec![None; program.nodes.len()];
@@ -76,8 +82,9 @@ pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanE
     for (id, node) in program.iter() {
         let at = id.index();
         let value = &values[at];
-        let (step, mut plan) = plan_node(program, node, &values, least)?;
-        plan.stores = value.stores;
+        let choice = choices[at].take();
+        let (step, mut plan) = plan_node(program, node, &values, lanes_least, choice)?;
+        plan.stores = value.width();
         nodes.push(plan);
         if let Some((width, op)) = step {
             let operand = |id: &hs_hw::ValueId| {
@@ -88,9 +95,10 @@ pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanE
                 }
             };
             let inputs = node.inputs.iter().map(operand).collect();
-            let out = slots.take(Slot { width: value.stores, len: node.len() });
+            let packing = value.packing;
+            let out = slots.take(Slot { width: value.stores, len: node.len().div_ceil(packing.group()) });
             slot_of[at] = Some(out);
-            steps.push(Step { op, inputs, out, len: node.len(), width });
+            steps.push(Step { op, inputs, out, packing, len: node.len(), width });
         }
         // Buffers whose last reader this was, or whose value nobody reads.
         let read = node.inputs.iter().map(|id| values[id.index()].home);
@@ -102,6 +110,50 @@ pub(crate) fn compile(program: &Program, least: Width) -> Result<Compiled, PlanE
     let home = |id: &hs_hw::ValueId| slot_of[values[id.index()].home].expect("every output was computed");
     let outputs = program.outputs().iter().map(home).collect();
     Ok(Compiled { steps, slots: slots.all, outputs, nodes })
+}
+
+impl Value {
+    /// Width of an element in memory.
+    fn width(&self) -> Width {
+        match self.packing {
+            Packing::Single => self.stores,
+            Packing::Pairs { .. } => Width::I16,
+            Packing::Quads { .. } => Width::I8,
+        }
+    }
+}
+
+/// The kernel of every dot product.
+fn choices<'a>(
+    program: &'a Program,
+    values: &[Value],
+    least: Width,
+    isa: Isa,
+) -> Result<Vec<Option<Choice<'a>>>, PlanError> {
+    let choice = |node: &'a Node| {
+        let Op::Dot(dot) = &node.op else { return Ok(None) };
+        let (input, value) = (program.node(node.inputs[0]), &values[node.inputs[0].index()]);
+        let x = (input.format(), value.range);
+        Choice::new(node, dot, &input.shape, x, (least, value.stores), isa)
+            .map(Some)
+            .ok_or_else(|| PlanError::TooWide { node: node.name.clone() })
+    };
+    program.nodes.iter().map(choice).collect()
+}
+
+/// Lets elements share words where every dot product that reads them takes them so.
+fn pack(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>]) {
+    let mut groups: Vec<Option<usize>> = vec![None; values.len()];
+    for (node, choice) in program.nodes.iter().zip(choices) {
+        let Some(group) = choice.as_ref().and_then(|c| c.group) else { continue };
+        let home = values[node.inputs[0].index()].home;
+        groups[home] = Some(groups[home].map_or(group, |g| g.min(group)));
+    }
+    for at in 0..values.len() {
+        let home = values[at].home;
+        let range = values[home].range;
+        values[at].packing = groups[home].and_then(|g| Packing::of(g, range)).unwrap_or(Packing::Single);
+    }
 }
 
 /// For each buffer's node the last node that reads it; outputs are read by the caller, after all nodes.
@@ -149,7 +201,13 @@ impl Slots {
 
 type Planned = (Option<(Width, StepOp)>, NodePlan);
 
-fn plan_node(program: &Program, node: &Node, values: &[Value], least: Width) -> Result<Planned, PlanError> {
+fn plan_node(
+    program: &Program,
+    node: &Node,
+    values: &[Value],
+    least: Width,
+    choice: Option<Choice<'_>>,
+) -> Result<Planned, PlanError> {
     let inputs: Vec<(Format, Interval)> =
         node.inputs.iter().map(|id| (program.node(*id).format(), values[id.index()].range)).collect();
     let shape = |i: usize| &program.node(node.inputs[i]).shape[..];
@@ -186,14 +244,15 @@ fn plan_node(program: &Program, node: &Node, values: &[Value], least: Width) -> 
             plan.why = "read where it is used".to_owned();
             Some(None)
         }
-        Op::Dot(d) => DotStep::plan(node, d, shape(0), inputs[0], (least, stored)).map(|(width, found)| {
-            let Found { step, kernel, partial, why } = found;
-            plan.kernel = kernel.to_owned();
+        Op::Dot(d) => choice.and_then(|c| {
+            let width = c.width;
+            let Found { step, kernel, partial, why } = c.build(values[node.inputs[0].index()].packing)?;
+            plan.kernel = kernel;
             plan.operand_bits.push(bits(&crate::eltwise::codes_range(&d.weight)));
             plan.range = Some((partial.lo.to_string(), partial.hi.to_string()));
             plan.macs = step.macs();
             plan.why = why;
-            Some((width, StepOp::Dot(Box::new(step))))
+            Some(Some((width, StepOp::Dot(Box::new(step)))))
         }),
         Op::Affine { scale, bias, act } => {
             Affine::plan(node, (scale, bias, act), inputs[0], least).map(|(width, a)| {

@@ -8,10 +8,14 @@ use serde::Serialize;
 use crate::dot::TileLane;
 use hs_runtime::isa::{Checked, Kernel};
 
-/// Width of the integers that a node is computed in, or its tensor stored in.
+/// Width of the integers that a node is computed in, or its tensor stored in. Sums have 32 bits or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Width {
+    /// 8 bits, signed or not.
+    I8,
+    /// 16 bits, signed or not.
+    I16,
     /// 32 bits.
     I32,
     /// 64 bits.
@@ -22,11 +26,16 @@ pub enum Width {
 
 impl Width {
     /// All, from the narrowest.
-    pub const ALL: [Self; 3] = [Self::I32, Self::I64, Self::I128];
+    pub const ALL: [Self; 5] = [Self::I8, Self::I16, Self::I32, Self::I64, Self::I128];
+
+    /// Those that lanes are computed in.
+    pub(crate) const LANES: [Self; 3] = [Self::I32, Self::I64, Self::I128];
 
     /// Number of bits.
     pub fn bits(self) -> u32 {
         match self {
+            Self::I8 => 8,
+            Self::I16 => 16,
             Self::I32 => 32,
             Self::I64 => 64,
             Self::I128 => 128,
@@ -210,11 +219,54 @@ impl Stored for i64 {
     }
 }
 
-/// A tensor of a block: `[element][lane]`.
+/// How the codes of a tensor lie in 32-bit words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// A code a word.
+    Single,
+    /// Two neighbouring elements a word; 16 signed bits hold code - zero.
+    Pairs { zero: i32 },
+    /// Four neighbouring elements a word; 8 unsigned bits hold code - zero.
+    Quads { zero: i32 },
+}
+
+impl Packing {
+    /// The packing of `group` codes of a range, where they fit.
+    pub(crate) fn of(group: usize, range: Interval) -> Option<Self> {
+        let within = |lo: i128, hi: i128| lo <= range.lo && range.hi <= hi;
+        match group {
+            4 if within(0, 255) => Some(Self::Quads { zero: 0 }),
+            4 if within(-128, 127) => Some(Self::Quads { zero: -128 }),
+            2 if within(-32768, 32767) => Some(Self::Pairs { zero: 0 }),
+            2 if within(0, 65535) => Some(Self::Pairs { zero: 32768 }),
+            1 => Some(Self::Single),
+            _ => None,
+        }
+    }
+
+    /// Codes a word.
+    pub(crate) fn group(self) -> usize {
+        match self {
+            Self::Single => 1,
+            Self::Pairs { .. } => 2,
+            Self::Quads { .. } => 4,
+        }
+    }
+
+    /// The code that zero bits stand for.
+    pub(crate) fn zero(self) -> i32 {
+        match self {
+            Self::Single => 0,
+            Self::Pairs { zero } | Self::Quads { zero } => zero,
+        }
+    }
+}
+
+/// A tensor of a block: `[element][lane]`, or `[group of elements][lane]` where several share a word.
 #[derive(Debug)]
 pub(crate) enum Buf {
     /// Codes that fit 32 bits.
-    I32(Vec<i32>),
+    I32 { words: Vec<i32>, packing: Packing },
     /// Codes that fit 64 bits.
     I64(Vec<i64>),
 }
@@ -222,38 +274,76 @@ pub(crate) enum Buf {
 impl Buf {
     pub(crate) fn new(width: Width) -> Self {
         match width {
-            Width::I32 => Self::I32(Vec::new()),
+            Width::I8 | Width::I16 | Width::I32 => Self::I32 { words: Vec::new(), packing: Packing::Single },
             Width::I64 | Width::I128 => Self::I64(Vec::new()),
         }
     }
 
-    /// Makes room for `n` integers.
+    /// Makes room for `n` words.
     pub(crate) fn reserve(&mut self, n: usize) {
         match self {
-            Self::I32(v) => v.resize(v.len().max(n), 0),
+            Self::I32 { words, .. } => words.resize(words.len().max(n), 0),
             Self::I64(v) => v.resize(v.len().max(n), 0),
+        }
+    }
+
+    /// Takes a tensor that lies in this way.
+    pub(crate) fn begin(&mut self, as_packed: Packing) {
+        if let Self::I32 { packing, .. } = self {
+            *packing = as_packed;
         }
     }
 
     /// Element `e` of every lane into `row`.
     pub(crate) fn load<A: Lane>(&self, e: usize, row: &mut [A]) {
-        let at = e * row.len();
+        let n = row.len();
         match self {
-            Self::I32(v) => copy(&v[at..at + row.len()], row),
-            Self::I64(v) => copy(&v[at..at + row.len()], row),
+            Self::I32 { words, packing } => {
+                let at = e / packing.group() * n;
+                let words = &words[at..at + n];
+                match *packing {
+                    Packing::Single => copy(words, row),
+                    Packing::Pairs { zero } => {
+                        let up = 16 * (1 - e % 2) as u32;
+                        let code = |w: &i32| A::of32((w.wrapping_shl(up) >> 16) + zero);
+                        words.iter().zip(row).for_each(|(w, to)| *to = code(w));
+                    }
+                    Packing::Quads { zero } => {
+                        let down = 8 * (e % 4) as u32;
+                        let code = |w: &i32| A::of32((w.wrapping_shr(down) & 0xff) + zero);
+                        words.iter().zip(row).for_each(|(w, to)| *to = code(w));
+                    }
+                }
+            }
+            Self::I64(v) => copy(&v[e * n..(e + 1) * n], row),
         }
     }
 
     /// `row` into element `e` of every lane.
     pub(crate) fn store<A: Lane>(&mut self, e: usize, row: &[A]) {
-        self.store_at(e * row.len(), row);
+        let n = row.len();
+        match self {
+            Self::I32 { words, packing } => {
+                let at = e / packing.group() * n;
+                let words = &mut words[at..at + n];
+                let (mask, at) = match packing {
+                    Packing::Single => return copy_back(row, words),
+                    Packing::Pairs { .. } => (0xffff, 16 * (e % 2) as u32),
+                    Packing::Quads { .. } => (0xff, 8 * (e % 4) as u32),
+                };
+                let (zero, hole) = (packing.zero(), !(mask << at));
+                for (v, word) in row.iter().zip(words) {
+                    *word = *word & hole | (v.to32().wrapping_sub(zero) & mask) << at;
+                }
+            }
+            Self::I64(v) => copy_back(row, &mut v[e * n..(e + 1) * n]),
+        }
     }
 
-    /// `rows` of neighbouring elements, from position `at` on.
-    pub(crate) fn store_at<A: Lane>(&mut self, at: usize, rows: &[A]) {
-        match self {
-            Self::I32(v) => copy_back(rows, &mut v[at..at + rows.len()]),
-            Self::I64(v) => copy_back(rows, &mut v[at..at + rows.len()]),
+    /// `rows` of `lanes` into neighbouring elements, from element `e` on.
+    pub(crate) fn store_rows<A: Lane>(&mut self, e: usize, lanes: usize, rows: &[A]) {
+        for (i, row) in rows.chunks_exact(lanes).enumerate() {
+            self.store(e + i, row);
         }
     }
 }

@@ -115,7 +115,7 @@ impl Table {
     pub(crate) fn plan(lut: &Lut, x_range: Interval, ty: &Type, least: Width) -> Option<(Width, Self)> {
         let map = Map::plan(lut, x_range, ty)?;
         let fits = |w: &Width| *w >= least && w.fits(x_range) && w.fits(map.range);
-        let width = Width::ALL.into_iter().find(fits)?;
+        let width = Width::LANES.into_iter().find(fits)?;
         Some((width, Self { map }))
     }
 

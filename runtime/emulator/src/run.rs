@@ -25,7 +25,7 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Rows of a block, at least 1; `None`: so many that a block's tensors fit the cache.
     pub block: Option<usize>,
-    /// Integers to compute in at least, though narrower ones are proved to do; for tests.
+    /// Integers to compute and store in at least, though narrower ones are proved to do; for tests.
     pub least_width: Option<Width>,
     /// Instruction set; `None`: the machine's best.
     pub isa: Option<Isa>,
@@ -75,6 +75,7 @@ struct Scratch {
     /// Codes of a block's rows, for each model input.
     inputs: Vec<Vec<i64>>,
     output: Vec<i64>,
+    row: Vec<i64>,
 }
 
 /// Where the codes of one output of a block go.
@@ -113,7 +114,7 @@ impl Emulator {
         if threads == 0 {
             return Err(PlanError::Zero("threads"));
         }
-        let compiled = compile(&program, options.least_width.unwrap_or(Width::I32))?;
+        let compiled = compile(&program, options.least_width.unwrap_or(Width::I8), isa.isa())?;
         let block = match options.block {
             Some(0) => return Err(PlanError::Zero("block")),
             Some(n) => n,
@@ -273,7 +274,7 @@ impl Emulator {
     ) -> Result<(), RunError> {
         let n = block.rows.len();
         let lanes = n.next_multiple_of(CHUNK);
-        let Scratch { bufs, temps, inputs, output } = scratch;
+        let Scratch { bufs, temps, inputs, output, row } = scratch;
         if bufs.is_empty() {
             bufs.extend(self.compiled.slots.iter().map(|s| Buf::new(s.width)));
             inputs.resize_with(self.inputs.len(), Vec::new);
@@ -295,8 +296,9 @@ impl Emulator {
         }
         for step in &self.compiled.steps {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
+            out.begin(step.packing);
             if let StepOp::Input(i) = &step.op {
-                fill(&mut out, &inputs[*i], step.len, lanes);
+                fill(&mut out, &inputs[*i], step.len, lanes, row);
             } else {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
@@ -304,7 +306,7 @@ impl Emulator {
         }
         for ((layout, slot), sink) in self.outputs.iter().zip(&self.compiled.outputs).zip(block.sinks) {
             output.resize(layout.row_len() * n, 0);
-            drain(&bufs[*slot], output, layout.row_len(), lanes);
+            drain(&bufs[*slot], output, layout.row_len(), lanes, row);
             match sink {
                 Sink::F32(to) => layout.decode_f32(output, to),
                 Sink::F64(to) => layout.decode_f64(output, to),
@@ -318,7 +320,7 @@ impl Emulator {
 
 fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>) {
     match step.width {
-        Width::I32 => step.run::<i32>(bufs, out, cx),
+        Width::I8 | Width::I16 | Width::I32 => step.run::<i32>(bufs, out, cx),
         Width::I64 => step.run::<i64>(bufs, out, cx),
         Width::I128 => step.run::<i128>(bufs, out, cx),
     }
@@ -351,30 +353,21 @@ fn row_of(e: &RunError) -> usize {
 }
 
 /// Rows of codes into `[element][lane]`; lanes without a row are zero.
-fn fill(buf: &mut Buf, codes: &[i64], len: usize, lanes: usize) {
-    fn typed<T: Copy>(to: &mut [T], codes: &[i64], len: usize, lanes: usize, of: impl Fn(i64) -> T) {
-        let rows = codes.len() / len;
-        for (e, to) in to.chunks_exact_mut(lanes).enumerate().take(len) {
-            let (used, rest) = to.split_at_mut(rows);
-            used.iter_mut().enumerate().for_each(|(l, to)| *to = of(codes[l * len + e]));
-            rest.fill(of(0));
-        }
-    }
-    match buf {
-        Buf::I32(v) => typed(v, codes, len, lanes, |c| c as i32),
-        Buf::I64(v) => typed(v, codes, len, lanes, |c| c),
+fn fill(buf: &mut Buf, codes: &[i64], len: usize, lanes: usize, row: &mut Vec<i64>) {
+    let rows = codes.len() / len;
+    row.clear();
+    row.resize(lanes, 0);
+    for e in 0..len {
+        row.iter_mut().zip(codes[e..].iter().step_by(len)).take(rows).for_each(|(to, code)| *to = *code);
+        buf.store(e, row);
     }
 }
 
 /// `[element][lane]` into rows of codes.
-fn drain(buf: &Buf, codes: &mut [i64], len: usize, lanes: usize) {
-    fn typed<T: Copy + Into<i64>>(from: &[T], codes: &mut [i64], len: usize, lanes: usize) {
-        for (l, row) in codes.chunks_exact_mut(len).enumerate() {
-            row.iter_mut().enumerate().for_each(|(e, to)| *to = from[e * lanes + l].into());
-        }
-    }
-    match buf {
-        Buf::I32(v) => typed(v, codes, len, lanes),
-        Buf::I64(v) => typed(v, codes, len, lanes),
+fn drain(buf: &Buf, codes: &mut [i64], len: usize, lanes: usize, row: &mut Vec<i64>) {
+    row.resize(lanes, 0);
+    for e in 0..len {
+        buf.load(e, row);
+        codes[e..].iter_mut().step_by(len).zip(&*row).for_each(|(to, code)| *to = *code);
     }
 }

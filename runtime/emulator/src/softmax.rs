@@ -151,7 +151,7 @@ impl ArgmaxStep {
     pub(crate) fn plan(node: &Node, x_range: Interval, least: Width) -> Option<(Width, Self)> {
         let one = Softmax::one(&node.ty);
         let fits = |w: &Width| *w >= least && w.fits(x_range) && w.holds(one.min(0), one.max(0));
-        let width = Width::ALL.into_iter().find(fits)?;
+        let width = Width::LANES.into_iter().find(fits)?;
         Some((width, Self { channels: node.channels(), one }))
     }
 

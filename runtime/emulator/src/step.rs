@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     dot::DotStep,
     eltwise::{Affine, Binary, Requant},
-    lane::{Buf, Cx, Lane, Width},
+    lane::{Buf, Cx, Lane, Packing, Width},
     lut::Table,
     moves::{Concat, Gather},
     pool::PoolStep,
@@ -26,8 +26,9 @@ pub(crate) enum Operand {
 pub(crate) struct Step {
     pub(crate) op: StepOp,
     pub(crate) inputs: Vec<Operand>,
-    /// Buffer of the result.
+    /// Buffer of the result, and how it lies there.
     pub(crate) out: usize,
+    pub(crate) packing: Packing,
     /// Elements of the result.
     pub(crate) len: usize,
     /// Width computed in.

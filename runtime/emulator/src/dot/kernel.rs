@@ -13,9 +13,6 @@ use hs_runtime::isa::{Checked, Kernel};
 const TILE: usize = 4;
 /// Terms that are added in one pass over the lanes.
 const PASS: usize = 2;
-/// The lanes of a block are a multiple of this, so that vectors come out even.
-pub(crate) const CHUNK: usize = 16;
-
 /// Terms of one output pixel for one group of channels.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
@@ -99,7 +96,7 @@ impl TileLane for i32 {
 
     fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
         match (x, w) {
-            (Buf::I32(x), Weights::I32(w)) => vectors(isa, x, w, job),
+            (Buf::I32 { words, .. }, Weights::I32(w)) => run(isa, words, w, job),
             _ => unreachable!("planned: 32-bit lanes have 32-bit operands"),
         }
     }
@@ -110,8 +107,8 @@ impl TileLane for i64 {
 
     fn tile(isa: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
         match (x, w) {
-            (Buf::I32(x), Weights::I32(w)) => vectors(isa, x, w, job),
-            (Buf::I32(x), Weights::I64(w)) => run(isa, x, w, job),
+            (Buf::I32 { words, .. }, Weights::I32(w)) => vectors(isa, words, w, job),
+            (Buf::I32 { words, .. }, Weights::I64(w)) => run(isa, words, w, job),
             (Buf::I64(x), Weights::I64(w)) => run(isa, x, w, job),
             (Buf::I64(_), Weights::I32(_)) => unreachable!("planned: weights as wide as the input"),
         }
@@ -123,7 +120,7 @@ impl TileLane for i128 {
 
     fn tile(_: Checked, x: &Buf, w: &Weights, job: TileJob<'_, Self>) {
         match (x, w) {
-            (Buf::I32(x), Weights::I64(w)) => Job::<_, _, _, 1> { x, w, job }.run(),
+            (Buf::I32 { words: x, .. }, Weights::I64(w)) => Job::<_, _, _, 1> { x, w, job }.run(),
             (Buf::I64(x), Weights::I64(w)) => Job::<_, _, _, 1> { x, w, job }.run(),
             (_, Weights::I32(_)) => unreachable!("planned: 128-bit lanes have 64-bit weights"),
         }

@@ -4,19 +4,35 @@ mod kernel;
 mod plan;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use kernel::{Product, Terms, TileJob};
+use tile::{MOST_OUTPUTS, Multiply, VectorTile};
 
 use crate::{
-    cast::wrap,
+    cast::{Stage, wrap},
     finish::Finish,
-    lane::{Buf, Cx, Lane},
+    lane::{Buf, Cx, Lane, Packing},
     sum::StepSum,
     windows::{Run, Windows},
 };
 
-pub(crate) use kernel::{CHUNK, TileLane};
-pub(crate) use plan::Found;
+use hs_runtime::isa::Checked;
+
+pub(crate) use kernel::TileLane;
+pub(crate) use plan::{Choice, Found};
+pub(crate) use tile::CHUNK;
+
+#[cfg(target_arch = "x86_64")]
+use vector::run as run_vectors;
+
+/// Elsewhere nothing is planned to run so.
+#[cfg(not(target_arch = "x86_64"))]
+fn run_vectors(_: Checked, _: VectorTile<'_>) {
+    unreachable!("planned: this machine has explicit vectors")
+}
 
 /// A planned [`hs_hw::Dot`].
 #[derive(Debug)]
@@ -46,15 +62,32 @@ struct Free {
     runs: Vec<Run>,
     ends: Vec<usize>,
     tiles: Vec<Tile>,
-    weights: Weights,
-    product: Product,
-    /// Start of each output's sum.
-    init: Box<[i128]>,
+    how: Tiles,
     /// Shift of the finished sum to the accumulator's grid, and what is added after it.
     left: u32,
     late: Option<Box<[i128]>>,
     /// Bits that the accumulator keeps, and whether the top one is its sign.
     keep: Option<(u32, bool)>,
+}
+
+/// How tiles are summed.
+#[derive(Debug)]
+enum Tiles {
+    /// By loops for lanes of any width, from these starts of each output's sum.
+    Portable { weights: Weights, product: Product, init: Box<[i128]> },
+    /// By explicit vectors of 32-bit sums.
+    Vector(Vector),
+}
+
+#[derive(Debug)]
+struct Vector {
+    /// Tile after tile, word of terms after word of terms, output after output.
+    weights: Box<[i32]>,
+    /// Start of each output's sum.
+    init: Box<[i32]>,
+    multiply: Multiply,
+    /// All that follows the sum; `None` where it takes more than stages.
+    stages: Option<Box<[Stage]>>,
 }
 
 impl Free {
@@ -79,7 +112,7 @@ impl Free {
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     output: usize,
-    /// 1 or the lane's [`TileLane::TILE`].
+    /// How many.
     n: usize,
     group: usize,
     /// Where its weights begin.
@@ -96,39 +129,96 @@ pub(crate) enum Weights {
 impl DotStep {
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
         match &self.sum {
-            Sum::Free(f) => self.free::<A>(f, x, out, cx),
+            Sum::Free(f) => match &f.how {
+                Tiles::Portable { weights, product, init } => {
+                    self.portable::<A>((f, weights, *product, init), x, out, cx);
+                }
+                Tiles::Vector(v) => self.vectors((f, v), x, out, cx),
+            },
             Sum::Ordered { windows, weights, start, sum } => {
                 self.ordered::<A>((windows, weights, start.as_deref(), sum), x, out, cx);
             }
         }
     }
 
-    fn free<A: Lane>(&self, f: &Free, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
+    /// Every tile of every output pixel: its first result element, the tile and its terms.
+    fn tiles<'f>(&'f self, f: &'f Free) -> impl Iterator<Item = (usize, &'f Tile, Terms<'f>)> {
+        let Shape { channels, outputs, groups } = self.shape;
+        let group = channels / groups;
+        let starts = [0].into_iter().chain(f.ends.iter().copied());
+        starts.zip(&f.ends).enumerate().flat_map(move |(p, (start, end))| {
+            let runs = &f.runs[start..*end];
+            let terms = move |t: &Tile| Terms { runs, channels, group, first: t.group * group };
+            f.tiles.iter().map(move |t| (p * outputs + t.output, t, terms(t)))
+        })
+    }
+
+    fn portable<A: Lane>(
+        &self,
+        (f, weights, product, starts): (&Free, &Weights, Product, &[i128]),
+        x: &Buf,
+        out: &mut Buf,
+        cx: &mut Cx<'_>,
+    ) {
         let (isa, lanes) = (cx.isa, cx.lanes);
-        let group = self.shape.channels / self.shape.groups;
         let (init, acc) = cx.temps.get::<A>(A::TILE * (1 + lanes)).split_at_mut(A::TILE);
-        let mut first_run = 0;
-        for (p, end) in f.ends.iter().enumerate() {
-            let runs = &f.runs[first_run..*end];
-            first_run = *end;
-            for t in &f.tiles {
-                let init = &mut init[..t.n];
-                init.iter_mut().zip(&f.init[t.output..]).for_each(|(to, from)| *to = A::of(*from));
-                let acc = &mut acc[..t.n * lanes];
-                let terms = Terms { runs, channels: self.shape.channels, group, first: t.group * group };
-                let job = TileJob { terms, weights: t.weights, init, product: f.product, acc: &mut *acc };
-                A::tile(isa, x, &f.weights, job);
-                f.complete(t.output, lanes, acc);
-                let e = p * self.shape.outputs + t.output;
-                if self.finish.is_uniform() {
-                    self.finish.apply(isa, e, acc);
-                } else {
-                    let rows = acc.chunks_exact_mut(lanes).enumerate();
-                    rows.for_each(|(i, row)| self.finish.apply(isa, e + i, row));
-                }
-                out.store_at(e * lanes, acc);
-            }
+        for (e, t, terms) in self.tiles(f) {
+            let init = &mut init[..t.n];
+            init.iter_mut().zip(&starts[t.output..]).for_each(|(to, from)| *to = A::of(*from));
+            let acc = &mut acc[..t.n * lanes];
+            A::tile(isa, x, weights, TileJob { terms, weights: t.weights, init, product, acc: &mut *acc });
+            self.finish_tile(f, (e, t), acc, out, (isa, lanes));
         }
+    }
+
+    fn vectors(&self, (f, v): (&Free, &Vector), x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
+        let (isa, lanes) = (cx.isa, cx.lanes);
+        let Buf::I32 { words: x, .. } = x else { unreachable!("planned: 32-bit words") };
+        let end = f.ends.len() * self.shape.outputs;
+        let acc = cx.temps.get::<i32>(MOST_OUTPUTS * lanes);
+        for (e, t, terms) in self.tiles(f) {
+            let tile = |stages, to, packing| VectorTile {
+                x,
+                terms,
+                w: &v.weights[t.weights..],
+                init: &v.init[t.output..t.output + t.n],
+                multiply: v.multiply,
+                stages,
+                to,
+                packing,
+                lanes,
+            };
+            if let (Some(stages), Buf::I32 { words, packing }) = (&v.stages, &mut *out) {
+                let group = packing.group();
+                // A tile that shares no word with another.
+                if e.is_multiple_of(group) && (t.n.is_multiple_of(group) || e + t.n == end) {
+                    run_vectors(isa, tile(stages, &mut words[e / group * lanes..], *packing));
+                    continue;
+                }
+            }
+            let acc = &mut acc[..t.n * lanes];
+            run_vectors(isa, tile(&[], &mut *acc, Packing::Single));
+            self.finish_tile(f, (e, t), acc, out, (isa, lanes));
+        }
+    }
+
+    /// From the sums of a tile to its results.
+    fn finish_tile<A: Lane>(
+        &self,
+        f: &Free,
+        (e, t): (usize, &Tile),
+        acc: &mut [A],
+        out: &mut Buf,
+        (isa, lanes): (Checked, usize),
+    ) {
+        f.complete(t.output, lanes, acc);
+        if self.finish.is_uniform() {
+            self.finish.apply(isa, e, acc);
+        } else {
+            let rows = acc.chunks_exact_mut(lanes).enumerate();
+            rows.for_each(|(i, row)| self.finish.apply(isa, e + i, row));
+        }
+        out.store_rows(e, lanes, acc);
     }
 
     fn ordered<A: Lane>(

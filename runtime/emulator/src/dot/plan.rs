@@ -3,11 +3,16 @@
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type, round};
 use hs_hw::{Accum, Dot, Node, Order, range};
 
-use super::{DotStep, Free, Product, Shape, Sum, Tile, TileLane, Weights};
+use super::{
+    DotStep, Free, Product, Shape, Sum, Tile, TileLane, Tiles, Vector, Weights,
+    tile::{Multiply, most_outputs},
+};
 use crate::{
+    Isa,
+    cast::Stage,
     eltwise::codes_range,
     finish::{Finish, narrowest},
-    lane::Width,
+    lane::{Packing, Width},
     sum::StepSum,
     windows::Windows,
 };
@@ -16,7 +21,7 @@ use crate::{
 pub(crate) struct Found {
     pub(crate) step: DotStep,
     /// Name of the kernel.
-    pub(crate) kernel: &'static str,
+    pub(crate) kernel: String,
     /// Range of every partial sum, on the accumulator's grid.
     pub(crate) partial: Interval,
     pub(crate) why: String,
@@ -56,15 +61,30 @@ enum How {
     Ordered(Box<StepSum>),
 }
 
-impl DotStep {
+/// A proved way to compute a dot product, before it is known how its input lies in memory.
+pub(crate) struct Choice<'a> {
+    context: Context<'a>,
+    candidate: Candidate,
+    pub(crate) width: Width,
+    shape: Shape,
+    spatial: &'a [usize],
+    /// Width that the input is stored in.
+    stored: Width,
+    isa: Isa,
+    /// Most elements of the input that may share a word; `None` where it does not matter.
+    pub(crate) group: Option<usize>,
+}
+
+impl<'a> Choice<'a> {
     /// The narrowest kernel that is proved exact; `None` when there is none, which the verifier excludes.
-    pub(crate) fn plan(
-        node: &Node,
-        dot: &Dot,
-        shape: &[usize],
+    pub(crate) fn new(
+        node: &'a Node,
+        dot: &'a Dot,
+        shape: &'a [usize],
         (x, x_range): (Format, Interval),
         (least, stored): (Width, Width),
-    ) -> Option<(Width, Found)> {
+        isa: Isa,
+    ) -> Option<Self> {
         let (spatial, channels) = shape.split_last().map_or((&[][..], 1), |(c, s)| (s, *c));
         let outputs = node.channels();
         let padded = dot.window.iter().any(|w| w.pad_begin + w.pad_end > 0);
@@ -86,24 +106,91 @@ impl DotStep {
                     How::Ordered(sum) => sum.is_fast(),
                 }
         };
-        let (width, c) = narrowest(least.max(stored), is_fast, |width| {
+        let (width, candidate) = narrowest(least.max(stored), is_fast, |width| {
             context.candidate((reorder.as_ref(), sums.as_ref()), width)
         })?;
-        let windows = Windows::new(&dot.window, spatial, &node.shape[..node.shape.len() - 1]);
         let shape = Shape { channels, outputs, groups: dot.groups };
+        let group = match &candidate.how {
+            How::Ordered(_) => None,
+            How::Free { product, .. } => {
+                let whole = width == Width::I32 && *product == Product::Whole;
+                let by = if shape.groups == 1 && spatial.is_empty() { 0 } else { channels / shape.groups };
+                let narrow = |(group, multiply): &(usize, Multiply)| {
+                    let least_bits = u32::max(8, least.bits());
+                    let bits = 32 / *group as u32;
+                    let weight = 1i128 << (bits - 1);
+                    // What padding adds to a sum must be nothing.
+                    let lies = |p: Packing| !padded || p.zero() == 0;
+                    whole
+                        && least_bits <= bits
+                        && multiply.is_available(isa)
+                        && by % group == 0
+                        && -weight <= weights.lo
+                        && weights.hi < weight
+                        && Packing::of(*group, x_range).is_some_and(lies)
+                };
+                let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
+                Some(all.into_iter().find(narrow).map_or(1, |(group, _)| group))
+            }
+        };
+        Some(Self { context, candidate, width, shape, spatial, stored, isa, group })
+    }
+
+    /// The step that reads an input which lies as `packing`.
+    pub(crate) fn build(self, packing: Packing) -> Option<Found> {
+        let Self { context, candidate: c, width, shape, spatial, stored, isa, .. } = self;
+        let node = context.node;
+        let windows = Windows::new(&context.dot.window, spatial, &node.shape[..node.shape.len() - 1]);
+        let mut kernel = c.kernel.to_owned();
         let sum = match c.how {
             How::Free { product, left, keep } => {
-                Sum::Free(Box::new(context.free(&windows, &shape, (product, left, keep), (width, stored))?))
+                let (runs, ends) = windows.runs();
+                let start = context.start();
+                let zeros = || vec![0; shape.outputs];
+                let (init, late) = match start {
+                    Some(s) if left > 0 => (zeros(), Some(s.into())),
+                    Some(s) => (s, None),
+                    None => (zeros(), None),
+                };
+                let multiply = Some(match (packing, product) {
+                    (Packing::Quads { .. }, _) => Multiply::Quads,
+                    (Packing::Pairs { .. }, _) => Multiply::Pairs,
+                    (Packing::Single, Product::Whole) => Multiply::Whole,
+                    (Packing::Single, Product::Shifted { half, drop }) => {
+                        Multiply::Shifted { half: half as i32, drop }
+                    }
+                });
+                let multiply =
+                    multiply.filter(|m| width == Width::I32 && stored == Width::I32 && m.is_available(isa));
+                let (tiles, how) = if let Some(multiply) = multiply {
+                    let mut stages = None;
+                    if left == 0 || late.is_none() {
+                        let first = Stage { left, ..Stage::keep(32, true) };
+                        let first = (left > 0).then_some(Stage { wrap: None, ..first });
+                        let keep = keep.map(|(bits, signed)| Stage::keep(bits, signed));
+                        stages = c.finish.stage().map(|s| first.into_iter().chain(keep).chain([s]).collect());
+                    }
+                    let (tiles, vector) = context.vector(&shape, multiply, packing, &init, (isa, stages));
+                    kernel = multiply.describe(isa).to_owned();
+                    if vector.stages.is_none() {
+                        kernel.push_str(", casts apart");
+                    }
+                    (tiles, Tiles::Vector(vector))
+                } else {
+                    let (tiles, weights) = context.portable(&shape, (width, stored));
+                    (tiles, Tiles::Portable { weights, product, init: init.into() })
+                };
+                Sum::Free(Box::new(Free { runs, ends, tiles, how, left, late, keep }))
             }
             How::Ordered(sum) => Sum::Ordered {
                 windows,
-                weights: dot.weight.data.iter().copied().collect(),
+                weights: context.dot.weight.data.iter().copied().collect(),
                 start: context.start().map(|s| s.iter().map(|b| *b as i64).collect()),
                 sum,
             },
         };
         let step = DotStep { shape, sum, finish: c.finish };
-        Some((width, Found { step, kernel: c.kernel, partial: c.partial, why: c.why }))
+        Some(Found { step, kernel, partial: c.partial, why: c.why })
     }
 }
 
@@ -299,40 +386,43 @@ impl Context<'_> {
         stays.then_some((total, partial))
     }
 
-    fn free(
-        &self,
-        windows: &Windows,
-        shape: &Shape,
-        (product, left, keep): (Product, u32, Option<(u32, bool)>),
-        (width, stored): (Width, Width),
-    ) -> Option<Free> {
-        let start = self.start();
-        let zeros = || vec![0; shape.outputs];
-        let (init, late) = match start {
-            Some(s) if left > 0 => (zeros(), Some(s.into())),
-            Some(s) => (s, None),
-            None => (zeros(), None),
-        };
+    /// Tiles of at most `most` outputs of one group each, without their weights.
+    fn tiles(&self, shape: &Shape, most: usize, only_whole: bool) -> Vec<Tile> {
         let per_group = shape.outputs / shape.groups;
-        let terms = self.dot.weight.len() / shape.outputs;
-        let most = match width {
-            Width::I32 => <i32 as TileLane>::TILE,
-            Width::I64 => <i64 as TileLane>::TILE,
-            Width::I128 => <i128 as TileLane>::TILE,
-        };
         let mut tiles = Vec::new();
-        let mut packed: Vec<i64> = Vec::with_capacity(self.dot.weight.len());
         for group in 0..shape.groups {
             let end = (group + 1) * per_group;
             let mut output = group * per_group;
             while output < end {
-                let n = if end - output >= most { most } else { 1 };
-                tiles.push(Tile { output, n, group, weights: packed.len() });
-                let weight = |t: usize, i: usize| self.dot.weight.data[(output + i) * terms + t];
-                packed
-                    .extend((0..terms).flat_map(|t| (0..n).map(move |i| (t, i))).map(|(t, i)| weight(t, i)));
+                let left = end - output;
+                let n = if left >= most {
+                    most
+                } else if only_whole {
+                    1
+                } else {
+                    left
+                };
+                tiles.push(Tile { output, n, group, weights: 0 });
                 output += n;
             }
+        }
+        tiles
+    }
+
+    /// Weights for the loops over lanes of any width.
+    fn portable(&self, shape: &Shape, (width, stored): (Width, Width)) -> (Vec<Tile>, Weights) {
+        let most = match width {
+            Width::I8 | Width::I16 | Width::I32 => <i32 as TileLane>::TILE,
+            Width::I64 => <i64 as TileLane>::TILE,
+            Width::I128 => <i128 as TileLane>::TILE,
+        };
+        let terms = self.dot.weight.len() / shape.outputs;
+        let mut tiles = self.tiles(shape, most, true);
+        let mut packed: Vec<i64> = Vec::with_capacity(self.dot.weight.len());
+        for tile in &mut tiles {
+            tile.weights = packed.len();
+            let weight = |t: usize, i: usize| self.dot.weight.data[(tile.output + i) * terms + t];
+            packed.extend((0..terms).flat_map(|t| (0..tile.n).map(move |i| weight(t, i))));
         }
         // Modular sums in 32 bits need the weights' low 32 bits only.
         let fitting = width == Width::I64 && stored == Width::I32 && Width::I32.fits(self.weights);
@@ -342,7 +432,49 @@ impl Context<'_> {
         } else {
             Weights::I64(packed.into())
         };
-        let (runs, ends) = windows.runs();
-        Some(Free { runs, ends, tiles, weights, product, init: init.into(), left, late, keep })
+        (tiles, weights)
+    }
+
+    /// Weights for explicit vectors: words of as many terms as a word of the input has elements.
+    fn vector(
+        &self,
+        shape: &Shape,
+        multiply: Multiply,
+        packing: Packing,
+        init: &[i128],
+        (isa, stages): (Isa, Option<Vec<Stage>>),
+    ) -> (Vec<Tile>, Vector) {
+        let group = multiply.group();
+        let terms = self.dot.weight.len() / shape.outputs;
+        let of = |output: usize| &self.dot.weight.data[output * terms..(output + 1) * terms];
+        let bits = 32 / group as u32;
+        let word = |terms: &[i64]| {
+            let place = |(i, w): (usize, &i64)| (*w as u32 & (u32::MAX >> (32 - bits))) << (i as u32 * bits);
+            terms.iter().enumerate().map(place).fold(0, |word, w| word | w) as i32
+        };
+        let mut tiles = self.tiles(shape, most_outputs(isa), false);
+        let mut words = Vec::with_capacity(self.dot.weight.len().div_ceil(group));
+        for tile in &mut tiles {
+            tile.weights = words.len();
+            let rows: Vec<_> = (tile.output..tile.output + tile.n).map(|o| of(o).chunks(group)).collect();
+            for t in 0..terms.div_ceil(group) {
+                words.extend(rows.iter().map(|row| row.clone().nth(t).map_or(0, word)));
+            }
+        }
+        // Elements are stored less the packing's zero; sums are right modulo 2^32.
+        let mut stages = stages;
+        let mut add = 0;
+        if let Some(first) = stages.as_mut().and_then(|s| s.first_mut())
+            && first.left == 0
+        {
+            add = std::mem::take(&mut first.add);
+        }
+        let start = |(o, init): (usize, &i128)| {
+            let weights = of(o).iter().fold(0i32, |sum, w| sum.wrapping_add(*w as i32));
+            (*init as i32).wrapping_add(add).wrapping_add(weights.wrapping_mul(packing.zero()))
+        };
+        let init = init.iter().enumerate().map(start).collect();
+        let stages = stages.map(Vec::into_boxed_slice);
+        (tiles, Vector { weights: words.into(), init, multiply, stages })
     }
 }

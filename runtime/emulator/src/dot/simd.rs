@@ -1,5 +1,5 @@
-//! The inner loop in explicit vectors, for the operands that matter most: 32-bit activations and weights, summed in
-//! 32 or 64 bits. The portable loop is its twin.
+//! The inner loop in explicit vectors for 32-bit activations and weights, summed in 64 bits. The portable loop is its
+//! twin.
 //!
 //! Sums of a chunk of lanes stay in registers over all terms; weights are broadcast.
 //!
@@ -10,9 +10,12 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{CHUNK, Product, TileJob};
+use super::kernel::{Product, TileJob};
 use crate::Isa;
 use hs_runtime::isa::Checked;
+
+/// Lanes whose sums stay in registers; blocks have a multiple of it.
+const CHUNK: usize = 16;
 
 /// Lanes that the explicit kernels sum in.
 pub(super) trait Vectors: Sized {
@@ -83,32 +86,6 @@ macro_rules! kernel {
     };
 }
 
-kernel!(
-    i32_avx2,
-    "avx2",
-    i32,
-    __m256i,
-    8,
-    |p| _mm256_loadu_si256(p.as_ptr().cast()),
-    |s| _mm256_set1_epi32(s),
-    |a, b| _mm256_mullo_epi32(a, b),
-    _mm256_add_epi32,
-    |v, drop| _mm256_sra_epi32(v, _mm_cvtsi32_si128(drop as i32)),
-    |to, sum| _mm256_storeu_si256(to.as_mut_ptr().cast(), sum)
-);
-kernel!(
-    i32_avx512,
-    "avx2,avx512f,avx512bw,avx512dq,avx512vl",
-    i32,
-    __m512i,
-    16,
-    |p| _mm512_loadu_si512(p.as_ptr().cast()),
-    |s| _mm512_set1_epi32(s),
-    |a, b| _mm512_mullo_epi32(a, b),
-    _mm512_add_epi32,
-    |v, drop| _mm512_sra_epi32(v, _mm_cvtsi32_si128(drop as i32)),
-    |to, sum| _mm512_storeu_si512(to.as_mut_ptr().cast(), sum)
-);
 // The low halves of the 64-bit lanes are multiplied, which hold the operands whole.
 kernel!(
     i64_avx2,
@@ -138,29 +115,9 @@ kernel!(
     |to, sum| _mm512_storeu_si512(to.as_mut_ptr().cast(), sum)
 );
 
-impl Vectors for i32 {
-    fn tile<const T: usize>(isa: Checked, x: &[i32], w: &[i32], job: &mut TileJob<'_, Self>) -> bool {
-        // SAFETY: `isa` proves that the machine has the features that the functions are compiled for.
-        match (isa.isa(), job.product) {
-            (Isa::Generic, _) => return false,
-            (Isa::Avx2, Product::Whole) => unsafe { i32_avx2::<T, false>(x, w, job, (0, 0)) },
-            (Isa::Avx512 | Isa::Avx512Vnni, Product::Whole) => unsafe {
-                i32_avx512::<T, false>(x, w, job, (0, 0))
-            },
-            (Isa::Avx2, Product::Shifted { half, drop }) => unsafe {
-                i32_avx2::<T, true>(x, w, job, (half as i32, drop));
-            },
-            (Isa::Avx512 | Isa::Avx512Vnni, Product::Shifted { half, drop }) => unsafe {
-                i32_avx512::<T, true>(x, w, job, (half as i32, drop));
-            },
-        }
-        true
-    }
-}
-
 impl Vectors for i64 {
     fn tile<const T: usize>(isa: Checked, x: &[i32], w: &[i32], job: &mut TileJob<'_, Self>) -> bool {
-        // SAFETY: as above.
+        // SAFETY: `isa` proves that the machine has the features that the functions are compiled for.
         match (isa.isa(), job.product) {
             (Isa::Generic, _) | (Isa::Avx2, Product::Shifted { .. }) => return false,
             (Isa::Avx2, Product::Whole) => unsafe { i64_avx2::<T, false>(x, w, job, (0, 0)) },

@@ -1,0 +1,80 @@
+//! Tiles of outputs that explicit vectors compute.
+
+use super::kernel::Terms;
+use crate::{Isa, cast::Stage, lane::Packing};
+
+/// Lanes that a block has a multiple of: two of the longest vectors.
+pub(crate) const CHUNK: usize = 32;
+
+/// Most outputs of a tile: the sums and what is multiplied fit the registers.
+pub(super) fn most_outputs(isa: Isa) -> usize {
+    match isa {
+        Isa::Generic | Isa::Avx2 => 4,
+        Isa::Avx512 | Isa::Avx512Vnni => 8,
+    }
+}
+
+/// What a word of activations and a word of weights add to a sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Multiply {
+    /// Four products of 8 bits, unsigned by signed.
+    Quads,
+    /// Two products of 16 bits.
+    Pairs,
+    /// A product.
+    Whole,
+    /// `(p + half) >> drop` of the product.
+    Shifted { half: i32, drop: u32 },
+}
+
+impl Multiply {
+    /// Elements of a word.
+    pub(crate) fn group(self) -> usize {
+        match self {
+            Self::Quads => 4,
+            Self::Pairs => 2,
+            Self::Whole | Self::Shifted { .. } => 1,
+        }
+    }
+
+    /// The kernel's name.
+    pub(crate) fn describe(self, isa: Isa) -> &'static str {
+        match (self, isa) {
+            (Self::Quads, _) => "u8 x i8, vpdpbusd",
+            (Self::Pairs, Isa::Avx512Vnni) => "i16 x i16, vpdpwssd",
+            (Self::Pairs, _) => "i16 x i16, vpmaddwd",
+            (Self::Whole, _) => "i32, vpmulld",
+            (Self::Shifted { .. }, _) => "i32, vpmulld, shift each",
+        }
+    }
+
+    /// Whether the instruction set has it.
+    pub(crate) fn is_available(self, isa: Isa) -> bool {
+        match isa {
+            Isa::Generic => false,
+            Isa::Avx2 | Isa::Avx512 => self != Self::Quads,
+            Isa::Avx512Vnni => true,
+        }
+    }
+}
+
+/// Most outputs of a tile, of any instruction set.
+pub(super) const MOST_OUTPUTS: usize = 8;
+
+/// A tile of outputs for all lanes.
+pub(crate) struct VectorTile<'a> {
+    /// Words of the input tensor, and the terms to add.
+    pub(crate) x: &'a [i32],
+    pub(crate) terms: Terms<'a>,
+    /// A word of weights of each output, word of terms after word of terms.
+    pub(crate) w: &'a [i32],
+    /// The start of each output's sum.
+    pub(crate) init: &'a [i32],
+    pub(crate) multiply: Multiply,
+    /// What is done to the sums.
+    pub(crate) stages: &'a [Stage],
+    /// Where the words of the results go, and how they lie; the first output begins a word.
+    pub(crate) to: &'a mut [i32],
+    pub(crate) packing: Packing,
+    pub(crate) lanes: usize,
+}
