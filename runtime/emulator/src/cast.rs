@@ -28,40 +28,8 @@ enum How {
         left: u32,
         drop: u32,
         rounding: Rounding,
-        /// Whether half a step can be added before bits are dropped.
-        room: bool,
-        /// Whether the lanes hold the values whole, not their low bits only.
-        whole: bool,
         over: Over,
     },
-}
-
-/// A cast as a few instructions on 32-bit lanes, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stage {
-    /// Bits shifted to the left.
-    pub(crate) left: u32,
-    /// What is added then.
-    pub(crate) add: i32,
-    /// Bits dropped then.
-    pub(crate) drop: u32,
-    /// Bounds.
-    pub(crate) clamp: Option<(i32, i32)>,
-    /// Bits kept, and whether the top one is a sign.
-    pub(crate) wrap: Option<(u32, bool)>,
-}
-
-impl Stage {
-    /// The low `bits` of a value.
-    pub(crate) fn keep(bits: u32, signed: bool) -> Self {
-        Self { left: 0, add: 0, drop: 0, clamp: None, wrap: Some((bits, signed)) }
-    }
-
-    /// The value, which must be within 32 bits.
-    fn apply(&self, v: i32) -> i32 {
-        let v = v.wrapping_shl(self.left).wrapping_add(self.add).wrapping_shr(self.drop);
-        self.clamp.map_or(v, |(lo, hi)| v.max(lo).min(hi))
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -110,58 +78,14 @@ impl Cast {
             return None;
         }
         let over = Over::Wrap { bits: ty.format.width(), signed: ty.format.is_signed() };
-        let (left, drop) = ((-drop).max(0) as u32, drop.max(0) as u32);
-        let how = How::Lanes { left, drop, rounding: ty.rounding, room: true, whole: false, over };
+        let how =
+            How::Lanes { left: (-drop).max(0) as u32, drop: drop.max(0) as u32, rounding: ty.rounding, over };
         Some(Self { ty: *ty, from, how })
     }
 
     /// Whether it runs in the lanes' integers.
     pub(crate) fn is_fast(&self) -> bool {
         self.how != How::Definition
-    }
-
-    /// The cast in 32-bit lanes, after a clamp of the values; `None` where it takes more.
-    pub(crate) fn stage(&self, lo: Option<i128>, hi: Option<i128>) -> Option<Stage> {
-        let How::Lanes { left, drop, rounding, room, whole, over } = &self.how else { return None };
-        let add = match rounding {
-            _ if *drop == 0 => 0,
-            Rounding::Trn => 0,
-            Rounding::Rnd if *room => i32::try_from(1i64 << (drop - 1)).ok()?,
-            _ => return None,
-        };
-        let mut stage = Stage { left: *left, add, drop: *drop, clamp: None, wrap: None };
-        // A bound before a monotone function is its value after it, as long as nothing overflows.
-        let after = |v: i128| {
-            let shifted = v.checked_mul(1 << left)?.checked_add(i128::from(add))?;
-            i32::try_from(shifted).ok().map(|_| stage.apply(v as i32))
-        };
-        let ends =
-            (
-                lo.map_or(Some(i32::MIN), |lo| {
-                    if lo < i128::from(i32::MIN) { Some(i32::MIN) } else { after(lo) }
-                })?,
-                hi.map_or(Some(i32::MAX), |hi| {
-                    if hi > i128::from(i32::MAX) { Some(i32::MAX) } else { after(hi) }
-                })?,
-            );
-        let acts = lo.is_some() || hi.is_some();
-        if acts && !whole {
-            return None;
-        }
-        match *over {
-            Over::Never => stage.clamp = acts.then_some(ends),
-            Over::Clamp { lo, hi } => {
-                let bounds = (bound::<i32>(lo), bound::<i32>(hi));
-                let within = |v: i32| v.max(bounds.0).min(bounds.1);
-                stage.clamp = Some((within(ends.0), within(ends.1)));
-            }
-            Over::Wrap { bits, signed } => {
-                stage.clamp = acts.then_some(ends);
-                stage.wrap = Some((bits, signed));
-            }
-            Over::Zero { .. } => return None,
-        }
-        Some(stage)
     }
 
     /// Casts a row in place.
@@ -177,7 +101,7 @@ impl Cast {
                     *v = A::of(self.ty.cast(v.wide(), self.from));
                 }
             }
-            How::Lanes { left, drop, rounding, over, .. } => {
+            How::Lanes { left, drop, rounding, over } => {
                 if *left > 0 {
                     for v in row.iter_mut() {
                         *v = v.left(*left);
@@ -315,9 +239,7 @@ fn lanes(from: Format, range: Interval, ty: &Type, width: Width, overflows: bool
         }
         Overflow::Wrap { .. } | Overflow::WrapSm { .. } => return None,
     };
-    let half = if drop > 0 { 1i128 << (drop - 1) } else { 0 };
-    let room = shifted.is_some_and(|r| width.holds(r.lo, r.hi.saturating_add(half)));
-    Some(How::Lanes { left, drop, rounding: ty.rounding, room, whole: true, over })
+    Some(How::Lanes { left, drop, rounding: ty.rounding, over })
 }
 
 #[cfg(test)]

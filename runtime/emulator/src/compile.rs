@@ -245,8 +245,9 @@ fn plan_node(
             Some(None)
         }
         Op::Dot(d) => choice.and_then(|c| {
-            let width = c.width;
-            let Found { step, kernel, partial, why } = c.build(values[node.inputs[0].index()].packing)?;
+            let width = c.width();
+            let Found { step, kernel, partial, why } =
+                c.build(values[node.inputs[0].index()].packing, None)?;
             plan.kernel = kernel;
             plan.operand_bits.push(bits(&crate::eltwise::codes_range(&d.weight)));
             plan.range = Some((partial.lo.to_string(), partial.hi.to_string()));

@@ -6,7 +6,7 @@ use hs_fixed::{Format, Interval, Type};
 use hs_hw::{Act, range};
 
 use crate::{
-    cast::{Cast, Row, Stage, bound},
+    cast::{Cast, Row, bound},
     lane::{Lane, Width},
 };
 use hs_runtime::isa::Checked;
@@ -64,15 +64,6 @@ impl Finish {
     pub(crate) fn plan_modular(act: &Act, exact: Format, ty: &Type, width: Width) -> Option<Self> {
         let cast = if *act == Act::None { Cast::plan_modular(exact, ty, width)? } else { return None };
         Some(Self { act: ActStep::None, cast })
-    }
-
-    /// It as a stage on 32-bit lanes, where it is one.
-    pub(crate) fn stage(&self) -> Option<Stage> {
-        match &self.act {
-            ActStep::None => self.cast.stage(None, None),
-            ActStep::Clamp { lo, hi } => self.cast.stage(*lo, *hi),
-            ActStep::Slope { .. } => None,
-        }
     }
 
     /// Whether every element is treated alike, so that rows of several may be applied as one.

@@ -4,6 +4,7 @@ mod kernel;
 mod plan;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+mod tail;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod vector;
@@ -12,7 +13,7 @@ use kernel::{Product, Terms, TileJob};
 use tile::{MOST_OUTPUTS, Multiply, VectorTile};
 
 use crate::{
-    cast::{Stage, wrap},
+    cast::wrap,
     finish::Finish,
     lane::{Buf, Cx, Lane, Packing},
     sum::StepSum,
@@ -23,6 +24,7 @@ use hs_runtime::isa::Checked;
 
 pub(crate) use kernel::TileLane;
 pub(crate) use plan::{Choice, Found};
+pub(crate) use tail::Stage;
 pub(crate) use tile::CHUNK;
 
 #[cfg(target_arch = "x86_64")]
@@ -39,7 +41,8 @@ fn run_vectors(_: Checked, _: VectorTile<'_>) {
 pub(crate) struct DotStep {
     shape: Shape,
     sum: Sum,
-    finish: Finish,
+    /// What follows the sum; `None` where stages do it.
+    finish: Option<Finish>,
 }
 
 #[derive(Debug)]
@@ -176,12 +179,13 @@ impl DotStep {
         let Buf::I32 { words: x, .. } = x else { unreachable!("planned: 32-bit words") };
         let end = f.ends.len() * self.shape.outputs;
         let acc = cx.temps.get::<i32>(MOST_OUTPUTS * lanes);
+        let parts = if v.multiply == Multiply::Split { 2 } else { 1 };
         for (e, t, terms) in self.tiles(f) {
             let tile = |stages, to, packing| VectorTile {
                 x,
                 terms,
                 w: &v.weights[t.weights..],
-                init: &v.init[t.output..t.output + t.n],
+                init: &v.init[t.output * parts..(t.output + t.n) * parts],
                 multiply: v.multiply,
                 stages,
                 to,
@@ -197,7 +201,8 @@ impl DotStep {
                 }
             }
             let acc = &mut acc[..t.n * lanes];
-            run_vectors(isa, tile(&[], &mut *acc, Packing::Single));
+            let stages = v.stages.as_deref().unwrap_or_default();
+            run_vectors(isa, tile(stages, &mut *acc, Packing::Single));
             self.finish_tile(f, (e, t), acc, out, (isa, lanes));
         }
     }
@@ -211,12 +216,14 @@ impl DotStep {
         out: &mut Buf,
         (isa, lanes): (Checked, usize),
     ) {
-        f.complete(t.output, lanes, acc);
-        if self.finish.is_uniform() {
-            self.finish.apply(isa, e, acc);
-        } else {
-            let rows = acc.chunks_exact_mut(lanes).enumerate();
-            rows.for_each(|(i, row)| self.finish.apply(isa, e + i, row));
+        if let Some(finish) = &self.finish {
+            f.complete(t.output, lanes, acc);
+            if finish.is_uniform() {
+                finish.apply(isa, e, acc);
+            } else {
+                let rows = acc.chunks_exact_mut(lanes).enumerate();
+                rows.for_each(|(i, row)| finish.apply(isa, e + i, row));
+            }
         }
         out.store_rows(e, lanes, acc);
     }
@@ -250,7 +257,9 @@ impl DotStep {
                 };
                 sum.run(isa, (n, start.map(|s| A::of64(s[o]))), term, acc, scratch);
                 let e = p * outputs + o;
-                self.finish.apply(isa, e, acc);
+                if let Some(finish) = &self.finish {
+                    finish.apply(isa, e, acc);
+                }
                 out.store(e, acc);
             }
         }

@@ -5,11 +5,11 @@ use hs_hw::{Accum, Dot, Node, Order, range};
 
 use super::{
     DotStep, Free, Product, Shape, Sum, Tile, TileLane, Tiles, Vector, Weights,
+    tail::{SPLIT, Stage, Tail, holds},
     tile::{Multiply, most_outputs},
 };
 use crate::{
     Isa,
-    cast::Stage,
     eltwise::codes_range,
     finish::{Finish, narrowest},
     lane::{Packing, Width},
@@ -49,7 +49,7 @@ struct Context<'a> {
 
 /// A kernel for one width, without the weights.
 struct Candidate {
-    kernel: &'static str,
+    kernel: String,
     finish: Finish,
     partial: Interval,
     why: String,
@@ -64,15 +64,24 @@ enum How {
 /// A proved way to compute a dot product, before it is known how its input lies in memory.
 pub(crate) struct Choice<'a> {
     context: Context<'a>,
-    candidate: Candidate,
-    pub(crate) width: Width,
     shape: Shape,
     spatial: &'a [usize],
+    x: Interval,
+    padded: bool,
+    least: Width,
     /// Width that the input is stored in.
     stored: Width,
     isa: Isa,
+    sums: Option<range::SumRange>,
+    reorder: Option<Reorder>,
+    chosen: Chosen,
     /// Most elements of the input that may share a word; `None` where it does not matter.
     pub(crate) group: Option<usize>,
+}
+
+enum Chosen {
+    Narrow(Narrow),
+    Lanes(Width, Box<Candidate>),
 }
 
 impl<'a> Choice<'a> {
@@ -99,50 +108,118 @@ impl<'a> Choice<'a> {
             Accum::Stepwise { .. } => None,
         };
         let reorder = context.reorder();
-        let is_fast = |c: &Candidate| {
-            c.finish.cast.is_fast()
-                && match &c.how {
-                    How::Free { .. } => true,
-                    How::Ordered(sum) => sum.is_fast(),
-                }
-        };
-        let (width, candidate) = narrowest(least.max(stored), is_fast, |width| {
-            context.candidate((reorder.as_ref(), sums.as_ref()), width)
-        })?;
         let shape = Shape { channels, outputs, groups: dot.groups };
-        let group = match &candidate.how {
-            How::Ordered(_) => None,
-            How::Free { product, .. } => {
-                let whole = width == Width::I32 && *product == Product::Whole;
-                let by = if shape.groups == 1 && spatial.is_empty() { 0 } else { channels / shape.groups };
-                let narrow = |(group, multiply): &(usize, Multiply)| {
-                    let least_bits = u32::max(8, least.bits());
-                    let bits = 32 / *group as u32;
-                    let weight = 1i128 << (bits - 1);
-                    // What padding adds to a sum must be nothing.
-                    let lies = |p: Packing| !padded || p.zero() == 0;
-                    whole
-                        && least_bits <= bits
-                        && multiply.is_available(isa)
-                        && by % group == 0
-                        && -weight <= weights.lo
-                        && weights.hi < weight
-                        && Packing::of(*group, x_range).is_some_and(lies)
-                };
-                let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
-                Some(all.into_iter().find(narrow).map_or(1, |(group, _)| group))
-            }
+        let explicit = isa != Isa::Generic && least <= Width::I32 && stored == Width::I32;
+        let narrow =
+            explicit.then(|| Narrow::plan(&context, &shape, (reorder.as_ref(), sums.as_ref()))).flatten();
+        let mut choice = Self {
+            group: None,
+            chosen: match narrow {
+                Some(narrow) => Chosen::Narrow(narrow),
+                None => context.lanes((reorder.as_ref(), sums.as_ref()), least.max(stored))?,
+            },
+            context,
+            shape,
+            spatial,
+            x: x_range,
+            padded,
+            least,
+            stored,
+            isa,
+            sums,
+            reorder,
         };
-        Some(Self { context, candidate, width, shape, spatial, stored, isa, group })
+        choice.group = match &choice.chosen {
+            Chosen::Narrow(n) if n.split.is_some() => {
+                let group = choice.most_elements(Product::Whole);
+                if group == 1 {
+                    choice.fall_back()?;
+                }
+                Some(group.min(2))
+            }
+            Chosen::Narrow(n) => Some(choice.most_elements(n.product)),
+            Chosen::Lanes(_, c) => match &c.how {
+                How::Ordered(_) => None,
+                How::Free { product, .. } if choice.explicit() => Some(choice.most_elements(*product)),
+                How::Free { .. } => Some(1),
+            },
+        };
+        Some(choice)
     }
 
-    /// The step that reads an input which lies as `packing`.
-    pub(crate) fn build(self, packing: Packing) -> Option<Found> {
-        let Self { context, candidate: c, width, shape, spatial, stored, isa, .. } = self;
+    /// Width that it is computed in.
+    pub(crate) fn width(&self) -> Width {
+        match &self.chosen {
+            Chosen::Narrow(_) => Width::I32,
+            Chosen::Lanes(width, _) => *width,
+        }
+    }
+
+    /// Whether explicit vectors sum the terms.
+    fn explicit(&self) -> bool {
+        self.width() == Width::I32 && self.stored == Width::I32 && self.isa != Isa::Generic
+    }
+
+    /// Without the narrow sums.
+    fn fall_back(&mut self) -> Option<()> {
+        let sums = (self.reorder.as_ref(), self.sums.as_ref());
+        self.chosen = self.context.lanes(sums, self.least.max(self.stored))?;
+        Some(())
+    }
+
+    /// Most elements of the input that the kernel can take from a word.
+    fn most_elements(&self, product: Product) -> usize {
+        let Shape { channels, groups, .. } = self.shape;
+        let aligned = if groups == 1 && self.spatial.is_empty() { 0 } else { channels / groups };
+        let fits = |(group, multiply): &(usize, Multiply)| {
+            let bits = 32 / *group as u32;
+            // What is stored where the window is padded must stand for zero.
+            let lies = |p: Packing| !self.padded || p.zero() == 0;
+            self.least.bits() <= bits
+                && multiply.is_available(self.isa)
+                && aligned.is_multiple_of(*group)
+                && self.weights_fit(bits)
+                && Packing::of(*group, self.x).is_some_and(lies)
+        };
+        let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
+        let whole = product == Product::Whole;
+        all.into_iter().filter(|_| whole).find(fits).map_or(1, |(group, _)| group)
+    }
+
+    fn weights_fit(&self, bits: u32) -> bool {
+        let end = 1i128 << (bits - 1);
+        -end <= self.context.weights.lo && self.context.weights.hi < end
+    }
+
+    /// The step that reads an input which lies as `packing`, followed by `more`.
+    pub(crate) fn build(mut self, packing: Packing, more: Option<Stage>) -> Option<Found> {
+        if let Chosen::Narrow(n) = &self.chosen
+            && n.split.is_some()
+            && packing.group() != 2
+        {
+            self.fall_back()?;
+        }
+        let explicit = self.explicit();
+        let Self { context, shape, spatial, stored, isa, chosen, .. } = self;
         let node = context.node;
         let windows = Windows::new(&context.dot.window, spatial, &node.shape[..node.shape.len() - 1]);
-        let mut kernel = c.kernel.to_owned();
-        let sum = match c.how {
+        let (width, candidate) = match chosen {
+            Chosen::Narrow(n) => {
+                let multiply = Multiply::of(packing, n.product, n.split.is_some());
+                let kernel = multiply.describe(isa).to_owned();
+                let stages = n.stages.into_iter().chain(more).collect();
+                let (tiles, vector) = context.vector(&shape, multiply, packing, &n.add, (isa, Some(stages)));
+                let (runs, ends) = windows.runs();
+                let how = Tiles::Vector(vector);
+                let free = Free { runs, ends, tiles, how, left: 0, late: None, keep: None };
+                let step = DotStep { shape, sum: Sum::Free(Box::new(free)), finish: None };
+                return Some(Found { step, kernel, partial: n.partial, why: n.why });
+            }
+            Chosen::Lanes(width, candidate) => (width, *candidate),
+        };
+        debug_assert!(more.is_none());
+        let Candidate { mut kernel, finish, partial, why, how } = candidate;
+        let sum = match how {
             How::Free { product, left, keep } => {
                 let (runs, ends) = windows.runs();
                 let start = context.start();
@@ -152,29 +229,10 @@ impl<'a> Choice<'a> {
                     Some(s) => (s, None),
                     None => (zeros(), None),
                 };
-                let multiply = Some(match (packing, product) {
-                    (Packing::Quads { .. }, _) => Multiply::Quads,
-                    (Packing::Pairs { .. }, _) => Multiply::Pairs,
-                    (Packing::Single, Product::Whole) => Multiply::Whole,
-                    (Packing::Single, Product::Shifted { half, drop }) => {
-                        Multiply::Shifted { half: half as i32, drop }
-                    }
-                });
-                let multiply =
-                    multiply.filter(|m| width == Width::I32 && stored == Width::I32 && m.is_available(isa));
-                let (tiles, how) = if let Some(multiply) = multiply {
-                    let mut stages = None;
-                    if left == 0 || late.is_none() {
-                        let first = Stage { left, ..Stage::keep(32, true) };
-                        let first = (left > 0).then_some(Stage { wrap: None, ..first });
-                        let keep = keep.map(|(bits, signed)| Stage::keep(bits, signed));
-                        stages = c.finish.stage().map(|s| first.into_iter().chain(keep).chain([s]).collect());
-                    }
-                    let (tiles, vector) = context.vector(&shape, multiply, packing, &init, (isa, stages));
-                    kernel = multiply.describe(isa).to_owned();
-                    if vector.stages.is_none() {
-                        kernel.push_str(", casts apart");
-                    }
+                let (tiles, how) = if explicit {
+                    let multiply = Multiply::of(packing, product, false);
+                    kernel = format!("{}, casts apart", multiply.describe(isa));
+                    let (tiles, vector) = context.vector(&shape, multiply, packing, &init, (isa, None));
                     (tiles, Tiles::Vector(vector))
                 } else {
                     let (tiles, weights) = context.portable(&shape, (width, stored));
@@ -189,12 +247,134 @@ impl<'a> Choice<'a> {
                 sum,
             },
         };
-        let step = DotStep { shape, sum, finish: c.finish };
-        Some(Found { step, kernel, partial: c.partial, why: c.why })
+        Some(Found { step: DotStep { shape, sum, finish: Some(finish) }, kernel, partial, why })
+    }
+
+    /// Whether a stage can follow it without a tensor in between.
+    pub(crate) fn takes_stage(&self) -> bool {
+        matches!(self.chosen, Chosen::Narrow(_))
+    }
+}
+
+/// Sums of 32 bits whose casts are stages.
+struct Narrow {
+    product: Product,
+    /// What each output's sum starts with.
+    add: Vec<i128>,
+    stages: Vec<Stage>,
+    /// Bits of the lower part where a sum is kept in two.
+    split: Option<u32>,
+    partial: Interval,
+    why: String,
+}
+
+impl Narrow {
+    fn plan(
+        context: &Context<'_>,
+        shape: &Shape,
+        (reorder, sums): (Option<&Reorder>, Option<&range::SumRange>),
+    ) -> Option<Self> {
+        let Context { node, dot, x, weights, product, products } = context;
+        let zeros = || vec![0; shape.outputs];
+        let starts = context.start().unwrap_or_else(zeros);
+        let bits = |i: (i128, i128)| Interval::new(i.0, i.1, 0).format().map_or(128, Format::width);
+        if !Width::I32.fits(*x) || !Width::I32.fits(*weights) {
+            return None;
+        }
+        let (kind, from, total, left) = match dot.accum {
+            Accum::Exact(f) => {
+                let total = sums?.total.refine(f.frac())?;
+                (Product::Whole, f, total, (f.frac() - product.frac()) as u32)
+            }
+            Accum::Stepwise { ty, .. } => {
+                let r = reorder?;
+                if let Product::Shifted { half, .. } = r.product {
+                    let most = products.hi.checked_add(i128::from(half))?;
+                    if !holds((products.lo, most)) || i32::try_from(half).is_err() {
+                        return None;
+                    }
+                }
+                let Some((total, _)) = r.proved else {
+                    return Self::wrapping(context, r, &ty, starts);
+                };
+                (r.product, ty.format, total, r.left)
+            }
+        };
+        let tail = Tail::plan(&dot.act, from, total, &node.ty, (left, &starts))?;
+        let modular = tail.low.is_some_and(|low| low <= 32);
+        let partial = Interval::new(tail.sum.0, tail.sum.1, from.frac() - left as i32);
+        if holds(tail.sum) || modular {
+            let why = if holds(tail.sum) {
+                format!("the sum needs {} bits", bits(tail.sum))
+            } else {
+                format!("the result depends on the low {} bits of the sum", tail.low.unwrap_or(32))
+            };
+            let stages = vec![tail.stage];
+            return Some(Self { product: kind, add: tail.add, stages, split: None, partial, why });
+        }
+        // In two parts: high × 2^8 + low, the weights' own parts.
+        let drop = tail.stage.drop.checked_sub(SPLIT)?;
+        let parts = |part: fn(i64) -> i64| {
+            let terms = dot.weight.len() / shape.outputs;
+            dot.weight.data.chunks(terms).zip(&tail.add).try_fold((0i128, 0i128), |(lo, hi), (w, add)| {
+                let sum = |end: fn(i128, i128) -> i128| {
+                    w.iter().try_fold(i128::from(part(*add as i64)), |sum, w| {
+                        let w = i128::from(part(*w));
+                        sum.checked_add(end(w * x.lo, w * x.hi))
+                    })
+                };
+                Some((lo.min(sum(i128::min)?), hi.max(sum(i128::max)?)))
+            })
+        };
+        let low = |w: i64| w & ((1 << SPLIT) - 1);
+        let high = |w: i64| w >> SPLIT;
+        let whole = (tail.sum.0 >> SPLIT, tail.sum.1 >> SPLIT);
+        let small = |v: &i128| i64::try_from(*v).is_ok();
+        let fits = kind == Product::Whole
+            && tail.add.iter().all(small)
+            && holds(whole)
+            && holds(parts(low)?)
+            && holds(parts(high)?);
+        let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
+        let stages = vec![Stage { drop, ..tail.stage }];
+        fits.then_some(Self { product: kind, add: tail.add, stages, split: Some(SPLIT), partial, why })
+    }
+
+    /// An accumulator that wraps: the low bits of the sum are kept, then cast.
+    fn wrapping(context: &Context<'_>, r: &Reorder, ty: &Type, starts: Vec<i128>) -> Option<Self> {
+        let acc = ty.format;
+        let (width, range) = (acc.width(), acc.interval());
+        if width > 32 || !holds((range.lo, range.hi)) || starts.iter().any(|s| s & ((1 << r.left) - 1) != 0) {
+            return None;
+        }
+        let keep = Stage { left: r.left, ..Stage::keep(width, acc.is_signed()) };
+        let cast = Stage::plan(&context.dot.act, acc, range, &context.node.ty)?;
+        let why = format!("the {width}-bit accumulator wraps, so the order is free");
+        Some(Self {
+            product: r.product,
+            add: starts.iter().map(|s| s >> r.left).collect(),
+            stages: vec![keep, cast],
+            split: None,
+            partial: range,
+            why,
+        })
     }
 }
 
 impl Context<'_> {
+    /// The narrowest kernel that casts row by row.
+    fn lanes(&self, sums: (Option<&Reorder>, Option<&range::SumRange>), least: Width) -> Option<Chosen> {
+        let is_fast = |c: &Candidate| {
+            c.finish.cast.is_fast()
+                && match &c.how {
+                    How::Free { .. } => true,
+                    How::Ordered(sum) => sum.is_fast(),
+                }
+        };
+        let (width, candidate) = narrowest(least, is_fast, |width| self.candidate(sums, width))?;
+        Some(Chosen::Lanes(width, Box::new(candidate)))
+    }
+
     fn candidate(
         &self,
         (reorder, sums): (Option<&Reorder>, Option<&range::SumRange>),
@@ -217,7 +397,13 @@ impl Context<'_> {
                 if operands && width.fits(partial) && width.fits(self.products) {
                     let total = sums.total.refine(f.frac())?;
                     let why = format!("every partial sum needs {} bits", bits(partial));
-                    return Some(Candidate { kernel: "tiled", finish: finish(total)?, partial, why, how });
+                    return Some(Candidate {
+                        kernel: "tiled".to_owned(),
+                        finish: finish(total)?,
+                        partial,
+                        why,
+                        how,
+                    });
                 }
                 let finish = Finish::plan_modular(act, accum, ty, width)?;
                 let why = format!(
@@ -225,7 +411,7 @@ impl Context<'_> {
                     bits(partial),
                     i64::from(ty.format.width()) + i64::from((f.frac() - ty.format.frac()).max(0))
                 );
-                Some(Candidate { kernel: "tiled, modular", finish, partial, why, how })
+                Some(Candidate { kernel: "tiled, modular".to_owned(), finish, partial, why, how })
             }
             Accum::Stepwise { product, ty: acc, order } => {
                 if let Some(r) = reorder
@@ -241,7 +427,7 @@ impl Context<'_> {
                 );
                 let finish = finish(range).filter(|_| operands)?;
                 Some(Candidate {
-                    kernel: "ordered",
+                    kernel: "ordered".to_owned(),
                     finish,
                     partial: range,
                     why,
@@ -273,7 +459,13 @@ impl Context<'_> {
                 "no partial sum in any order leaves the {}-bit accumulator{dropped}",
                 acc.format.width()
             );
-            return Some(Candidate { kernel: "tiled", finish: finish(total)?, partial, why, how: how(None) });
+            return Some(Candidate {
+                kernel: "tiled".to_owned(),
+                finish: finish(total)?,
+                partial,
+                why,
+                how: how(None),
+            });
         }
         // A sum of which only the low bits count; a product must be whole before bits are dropped from it.
         let whole = r.product == Product::Whole || operands && width.fits(products);
@@ -284,7 +476,7 @@ impl Context<'_> {
         let keep = Some((acc.format.width(), acc.format.is_signed()));
         let why = format!("the {}-bit accumulator wraps, so the order is free{dropped}", acc.format.width());
         Some(Candidate {
-            kernel: "tiled, modular",
+            kernel: "tiled, modular".to_owned(),
             finish: finish(range)?,
             partial: range,
             why,
@@ -435,46 +627,49 @@ impl Context<'_> {
         (tiles, weights)
     }
 
-    /// Weights for explicit vectors: words of as many terms as a word of the input has elements.
+    /// Weights for explicit vectors: words of as many terms as a word of the input has elements, of each output; of
+    /// a split kernel first of the tile's high parts, then of the low ones.
     fn vector(
         &self,
         shape: &Shape,
         multiply: Multiply,
         packing: Packing,
-        init: &[i128],
+        add: &[i128],
         (isa, stages): (Isa, Option<Vec<Stage>>),
     ) -> (Vec<Tile>, Vector) {
         let group = multiply.group();
         let terms = self.dot.weight.len() / shape.outputs;
         let of = |output: usize| &self.dot.weight.data[output * terms..(output + 1) * terms];
         let bits = 32 / group as u32;
-        let word = |terms: &[i64]| {
-            let place = |(i, w): (usize, &i64)| (*w as u32 & (u32::MAX >> (32 - bits))) << (i as u32 * bits);
-            terms.iter().enumerate().map(place).fold(0, |word, w| word | w) as i32
+        let parts: &[fn(i64) -> i64] = match multiply {
+            Multiply::Split => &[|v| v >> SPLIT, |v| v & ((1 << SPLIT) - 1)],
+            _ => &[|v| v],
         };
-        let mut tiles = self.tiles(shape, most_outputs(isa), false);
-        let mut words = Vec::with_capacity(self.dot.weight.len().div_ceil(group));
+        let word = |terms: &[i64], part: fn(i64) -> i64| {
+            let low = |w: i64| part(w) as u32 & (u32::MAX >> (32 - bits));
+            terms.iter().rev().fold(0u64, |word, w| word << bits | u64::from(low(*w))) as i32
+        };
+        let mut tiles = self.tiles(shape, most_outputs(isa) / parts.len(), false);
+        let mut words = Vec::with_capacity(self.dot.weight.len().div_ceil(group) * parts.len());
+        let mut init = Vec::with_capacity(shape.outputs * parts.len());
         for tile in &mut tiles {
             tile.weights = words.len();
-            let rows: Vec<_> = (tile.output..tile.output + tile.n).map(|o| of(o).chunks(group)).collect();
-            for t in 0..terms.div_ceil(group) {
-                words.extend(rows.iter().map(|row| row.clone().nth(t).map_or(0, word)));
+            let outputs = tile.output..tile.output + tile.n;
+            for t in (0..terms).step_by(group) {
+                for part in parts {
+                    let end = terms.min(t + group);
+                    words.extend(outputs.clone().map(|o| word(&of(o)[t..end], *part)));
+                }
+            }
+            // Elements are stored less the packing's zero; sums are right modulo 2^32.
+            for part in parts {
+                init.extend(outputs.clone().map(|o| {
+                    let weights = of(o).iter().fold(0i32, |sum, w| sum.wrapping_add(part(*w) as i32));
+                    (part(add[o] as i64) as i32).wrapping_add(weights.wrapping_mul(packing.zero()))
+                }));
             }
         }
-        // Elements are stored less the packing's zero; sums are right modulo 2^32.
-        let mut stages = stages;
-        let mut add = 0;
-        if let Some(first) = stages.as_mut().and_then(|s| s.first_mut())
-            && first.left == 0
-        {
-            add = std::mem::take(&mut first.add);
-        }
-        let start = |(o, init): (usize, &i128)| {
-            let weights = of(o).iter().fold(0i32, |sum, w| sum.wrapping_add(*w as i32));
-            (*init as i32).wrapping_add(add).wrapping_add(weights.wrapping_mul(packing.zero()))
-        };
-        let init = init.iter().enumerate().map(start).collect();
         let stages = stages.map(Vec::into_boxed_slice);
-        (tiles, Vector { weights: words.into(), init, multiply, stages })
+        (tiles, Vector { weights: words.into(), init: init.into(), multiply, stages })
     }
 }

@@ -1,7 +1,10 @@
 //! Tiles of outputs that explicit vectors compute.
 
-use super::kernel::Terms;
-use crate::{Isa, cast::Stage, lane::Packing};
+use super::{
+    kernel::{Product, Terms},
+    tail::Stage,
+};
+use crate::{Isa, lane::Packing};
 
 /// Lanes that a block has a multiple of: two of the longest vectors.
 pub(crate) const CHUNK: usize = 32;
@@ -21,6 +24,8 @@ pub(crate) enum Multiply {
     Quads,
     /// Two products of 16 bits.
     Pairs,
+    /// Two products of 16 bits with the high parts of weights, and with the low parts, which are 8 bits.
+    Split,
     /// A product.
     Whole,
     /// `(p + half) >> drop` of the product.
@@ -28,11 +33,22 @@ pub(crate) enum Multiply {
 }
 
 impl Multiply {
+    /// For elements that lie as `packing`.
+    pub(crate) fn of(packing: Packing, product: Product, split: bool) -> Self {
+        match (packing, product) {
+            (Packing::Quads { .. }, _) => Self::Quads,
+            (Packing::Pairs { .. }, _) if split => Self::Split,
+            (Packing::Pairs { .. }, _) => Self::Pairs,
+            (Packing::Single, Product::Whole) => Self::Whole,
+            (Packing::Single, Product::Shifted { half, drop }) => Self::Shifted { half: half as i32, drop },
+        }
+    }
+
     /// Elements of a word.
     pub(crate) fn group(self) -> usize {
         match self {
             Self::Quads => 4,
-            Self::Pairs => 2,
+            Self::Pairs | Self::Split => 2,
             Self::Whole | Self::Shifted { .. } => 1,
         }
     }
@@ -43,6 +59,8 @@ impl Multiply {
             (Self::Quads, _) => "u8 x i8, vpdpbusd",
             (Self::Pairs, Isa::Avx512Vnni) => "i16 x i16, vpdpwssd",
             (Self::Pairs, _) => "i16 x i16, vpmaddwd",
+            (Self::Split, Isa::Avx512Vnni) => "i16 x (i8, u8), vpdpwssd",
+            (Self::Split, _) => "i16 x (i8, u8), vpmaddwd",
             (Self::Whole, _) => "i32, vpmulld",
             (Self::Shifted { .. }, _) => "i32, vpmulld, shift each",
         }
@@ -68,7 +86,7 @@ pub(crate) struct VectorTile<'a> {
     pub(crate) terms: Terms<'a>,
     /// A word of weights of each output, word of terms after word of terms.
     pub(crate) w: &'a [i32],
-    /// The start of each output's sum.
+    /// The start of each sum.
     pub(crate) init: &'a [i32],
     pub(crate) multiply: Multiply,
     /// What is done to the sums.

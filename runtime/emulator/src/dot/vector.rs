@@ -7,7 +7,10 @@
 
 #![allow(unsafe_code)]
 
-use super::tile::{Multiply, VectorTile};
+use super::{
+    tail,
+    tile::{Multiply, VectorTile},
+};
 use crate::{Isa, lane::Packing};
 use hs_runtime::isa::Checked;
 
@@ -175,8 +178,9 @@ mod vnni {
 /// A tile of `T` outputs by one product of one instruction set.
 macro_rules! kernel {
     ($name:ident, $features:literal, $v:ident, $multiply:path) => {
+        /// Of `T` sums; where they are `SPLIT`, of half as many outputs.
         #[target_feature(enable = $features)]
-        fn $name<const T: usize>(tile: &mut VectorTile<'_>, (half, drop): (i32, u32)) {
+        fn $name<const T: usize, const SPLIT: bool>(tile: &mut VectorTile<'_>, (half, drop): (i32, u32)) {
             const STEP: usize = 2 * $v::LANES;
             let (lanes, group) = (tile.lanes, tile.multiply.group());
             let extra = ($v::splat(half), drop);
@@ -201,6 +205,15 @@ macro_rules! kernel {
                         }
                     }
                 }
+                let mut outputs = T;
+                if SPLIT {
+                    outputs = T / 2;
+                    let (high, low) = sums.split_at_mut(outputs);
+                    for (high, low) in high.as_flattened_mut().iter_mut().zip(low.as_flattened()) {
+                        *high = $v::add(*high, $v::right(*low, tail::SPLIT));
+                    }
+                }
+                let sums = &mut sums[..outputs];
                 for stage in tile.stages {
                     if stage.left > 0 {
                         for v in sums.as_flattened_mut() {
@@ -238,7 +251,7 @@ macro_rules! kernel {
                 let place = |word: usize, part: usize| word * lanes + first + part * $v::LANES;
                 match tile.packing {
                     Packing::Single => {
-                        for (t, sums) in sums.into_iter().enumerate() {
+                        for (t, sums) in sums.iter().enumerate() {
                             $v::store(&mut tile.to[place(t, 0)..], sums[0]);
                             $v::store(&mut tile.to[place(t, 1)..], sums[1]);
                         }
@@ -290,30 +303,33 @@ kernel!(pairs_vnni, "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", v512, 
 /// When the instruction set has no such product.
 pub(super) fn run(isa: Checked, mut tile: VectorTile<'_>) {
     macro_rules! outputs {
-        ($extra:expr, $kernel:ident: $($t:literal)*) => {
+        ($extra:expr, $kernel:ident, $split:literal: $($t:literal)*) => {
             // SAFETY: `isa` proves that the machine has the features that the function is compiled for.
             match tile.init.len() {
-                $($t => unsafe { $kernel::<$t>(&mut tile, $extra) },)*
+                $($t => unsafe { $kernel::<$t, $split>(&mut tile, $extra) },)*
                 n => unreachable!("planned: a tile of {n} outputs"),
             }
         };
     }
     let none = (0, 0);
     match (isa.isa(), tile.multiply) {
-        (Isa::Avx512Vnni, Multiply::Quads) => outputs!(none, quads_vnni: 1 2 3 4 5 6 7 8),
-        (Isa::Avx512Vnni, Multiply::Pairs) => outputs!(none, pairs_vnni: 1 2 3 4 5 6 7 8),
-        (Isa::Avx512, Multiply::Pairs) => outputs!(none, pairs_512: 1 2 3 4 5 6 7 8),
-        (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Whole) => outputs!(none, whole_512: 1 2 3 4 5 6 7 8),
+        (Isa::Avx512Vnni, Multiply::Quads) => outputs!(none, quads_vnni, false: 1 2 3 4 5 6 7 8),
+        (Isa::Avx512Vnni, Multiply::Pairs) => outputs!(none, pairs_vnni, false: 1 2 3 4 5 6 7 8),
+        (Isa::Avx512, Multiply::Pairs) => outputs!(none, pairs_512, false: 1 2 3 4 5 6 7 8),
+        (Isa::Avx512Vnni, Multiply::Split) => outputs!(none, pairs_vnni, true: 2 4 6 8),
+        (Isa::Avx512, Multiply::Split) => outputs!(none, pairs_512, true: 2 4 6 8),
+        (Isa::Avx2, Multiply::Split) => outputs!(none, pairs_256, true: 2 4),
+        (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Whole) => outputs!(none, whole_512, false: 1 2 3 4 5 6 7 8),
         (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Shifted { half: 0, drop }) => {
-            outputs!((0, drop), dropped_512: 1 2 3 4 5 6 7 8)
+            outputs!((0, drop), dropped_512, false: 1 2 3 4 5 6 7 8)
         }
         (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Shifted { half, drop }) => {
-            outputs!((half, drop), shifted_512: 1 2 3 4 5 6 7 8)
+            outputs!((half, drop), shifted_512, false: 1 2 3 4 5 6 7 8)
         }
-        (Isa::Avx2, Multiply::Pairs) => outputs!(none, pairs_256: 1 2 3 4),
-        (Isa::Avx2, Multiply::Whole) => outputs!(none, whole_256: 1 2 3 4),
-        (Isa::Avx2, Multiply::Shifted { half: 0, drop }) => outputs!((0, drop), dropped_256: 1 2 3 4),
-        (Isa::Avx2, Multiply::Shifted { half, drop }) => outputs!((half, drop), shifted_256: 1 2 3 4),
+        (Isa::Avx2, Multiply::Pairs) => outputs!(none, pairs_256, false: 1 2 3 4),
+        (Isa::Avx2, Multiply::Whole) => outputs!(none, whole_256, false: 1 2 3 4),
+        (Isa::Avx2, Multiply::Shifted { half: 0, drop }) => outputs!((0, drop), dropped_256, false: 1 2 3 4),
+        (Isa::Avx2, Multiply::Shifted { half, drop }) => outputs!((half, drop), shifted_256, false: 1 2 3 4),
         (Isa::Generic, _) | (Isa::Avx2 | Isa::Avx512, Multiply::Quads) => {
             unreachable!("planned: {:?} has {:?}", isa.isa(), tile.multiply)
         }

@@ -1,0 +1,150 @@
+//! What follows a sum, as a few instructions on 32-bit lanes.
+
+use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
+use hs_hw::{Act, range};
+
+/// Instructions on a value, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// Bits shifted to the left.
+    pub(crate) left: u32,
+    /// What is added then.
+    pub(crate) add: i32,
+    /// Bits dropped then.
+    pub(crate) drop: u32,
+    /// Bounds.
+    pub(crate) clamp: Option<(i32, i32)>,
+    /// Bits kept, and whether the top one is a sign.
+    pub(crate) wrap: Option<(u32, bool)>,
+}
+
+impl Stage {
+    /// Keeps the low `bits` of a value.
+    pub(crate) fn keep(bits: u32, signed: bool) -> Self {
+        Self { left: 0, add: 0, drop: 0, clamp: None, wrap: Some((bits, signed)) }
+    }
+
+    /// An exact function and a cast of values of `from` in `range`; `None` where it takes more than a stage.
+    pub(crate) fn plan(act: &Act, from: Format, range: Interval, ty: &Type) -> Option<Self> {
+        let tail = Tail::plan(act, from, range, ty, (0, &[0]))?;
+        let fits = holds(tail.sum) && holds((range.lo, range.hi));
+        fits.then(|| Self { add: tail.add[0] as i32, ..tail.stage })
+    }
+}
+
+/// What turns a sum of terms into a result: an addition for each output, then a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// What is added to each output's sum.
+    pub(crate) add: Vec<i128>,
+    /// Smallest and largest sum after the addition.
+    pub(crate) sum: (i128, i128),
+    pub(crate) stage: Stage,
+    /// Low bits of the sum on which the result depends, where it does not depend on all.
+    pub(crate) low: Option<u32>,
+}
+
+/// Whether 32 bits hold both.
+pub(crate) fn holds((lo, hi): (i128, i128)) -> bool {
+    i128::from(i32::MIN) <= lo && hi <= i128::from(i32::MAX)
+}
+
+impl Tail {
+    /// For `act` and the cast into `ty` of exact values of format `from` in `total`, each the sum of terms, shifted
+    /// `left`, and the output's bias. `None` where it takes more.
+    ///
+    /// A shift to the right rounds down, so two of them are one, and what is added before the first can be shifted
+    /// alone: (s·2^l + b) >> d = (s + (b >> l)) >> (d - l). Bounds go behind a monotone function as its values.
+    pub(crate) fn plan(
+        act: &Act,
+        from: Format,
+        total: Interval,
+        ty: &Type,
+        (left, bias): (u32, &[i128]),
+    ) -> Option<Self> {
+        debug_assert_eq!(from.frac(), total.frac);
+        let drop = from.frac() - ty.format.frac();
+        let half = match ty.rounding {
+            _ if drop <= 0 => 0,
+            _ if drop > 100 => return None,
+            Rounding::Trn => 0,
+            Rounding::Rnd => 1i128 << (drop - 1),
+            Rounding::RndMinInf => (1i128 << (drop - 1)) - 1,
+            Rounding::TrnZero | Rounding::RndZero | Rounding::RndInf | Rounding::RndConv => return None,
+        };
+        let up = i32::try_from(left).ok()?;
+        let (add, sum, shift): (Vec<i128>, _, i32) = if drop >= up {
+            let down = |v: i128| v.checked_add(half).map(|v| v >> left);
+            let add = bias.iter().map(|b| down(*b)).collect::<Option<_>>()?;
+            (add, (down(total.lo)?, down(total.hi)?), drop - up)
+        } else {
+            if bias.iter().any(|b| *b & ((1i128 << left) - 1) != 0) {
+                return None;
+            }
+            (bias.iter().map(|b| b >> left).collect(), (total.lo >> left, total.hi >> left), drop - up)
+        };
+        if !(-31..=31 + SPLIT as i32).contains(&shift) {
+            return None;
+        }
+        let result = |v: i128| {
+            if drop > 0 {
+                v.checked_add(half).map(|v| v >> drop)
+            } else {
+                v.checked_mul(1i128.checked_shl(-drop as u32)?)
+            }
+        };
+        let (mut clamp, acted) = match act {
+            Act::None => (None, total),
+            Act::Clamp { lo, hi } => {
+                let lo = lo.map_or(Some(i128::MIN), |lo| result(i128::from(lo)))?;
+                let hi = hi.map_or(Some(i128::MAX), |hi| result(i128::from(hi)))?;
+                (Some((lo, hi)), range::act(act, total)?)
+            }
+            Act::Slope(_) => return None,
+        };
+        let f = ty.format;
+        let symmetric = f.min() + i128::from(f.is_signed());
+        let (mut wrap, mut low) = (None, None);
+        if acted.cast(ty).1 {
+            let mut bound = |lo: i128, hi: i128| {
+                let (a, b) = clamp.unwrap_or((i128::MIN, i128::MAX));
+                clamp = Some((a.max(lo).min(hi), b.max(lo).min(hi)));
+            };
+            match ty.overflow {
+                Overflow::Sat => bound(f.min(), f.max()),
+                Overflow::SatSym => bound(symmetric, f.max()),
+                Overflow::Wrap { n: 0 } if f.width() <= 32 => {
+                    wrap = Some((f.width(), f.is_signed()));
+                    if clamp.is_none() {
+                        low = u32::try_from(i32::try_from(f.width()).ok()? + shift.max(0)).ok();
+                    }
+                }
+                Overflow::SatZero | Overflow::Wrap { .. } | Overflow::WrapSm { .. } => return None,
+            }
+        }
+        let result = acted.cast(ty).0;
+        if !holds((result.lo, result.hi)) {
+            return None;
+        }
+        let to32 = |v: i128| v.clamp(i128::from(i32::MIN), i128::from(i32::MAX)) as i32;
+        if wrap.is_some_and(|(bits, signed)| bits == 32 && !signed) {
+            return None;
+        }
+        // Nothing may be lost on the left, unless only low bits count.
+        let shifted = |v: i128| v.checked_mul(1 << (-shift).max(0));
+        if low.is_none() && !(holds((shifted(sum.0)?, shifted(sum.1)?)) || shift > 0) {
+            return None;
+        }
+        let stage = Stage {
+            left: (-shift).max(0) as u32,
+            add: 0,
+            drop: shift.max(0) as u32,
+            clamp: clamp.map(|(lo, hi)| (to32(lo), to32(hi))),
+            wrap,
+        };
+        Some(Self { add, sum, stage, low })
+    }
+}
+
+/// Bits of the lower part of a sum that is kept in two.
+pub(crate) const SPLIT: u32 = 8;
