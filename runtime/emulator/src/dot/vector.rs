@@ -175,109 +175,116 @@ mod vnni {
     }
 }
 
-/// A tile of `T` outputs by one product of one instruction set.
+/// A tile by one product of one instruction set. Loops over outputs have constant bounds and indices, so that the
+/// sums stay in registers.
 macro_rules! kernel {
     ($name:ident, $features:literal, $v:ident, $multiply:path) => {
         /// Of `T` sums; where they are `SPLIT`, of half as many outputs.
         #[target_feature(enable = $features)]
         fn $name<const T: usize, const SPLIT: bool>(tile: &mut VectorTile<'_>, (half, drop): (i32, u32)) {
             const STEP: usize = 2 * $v::LANES;
+            let outputs = const { if SPLIT { T / 2 } else { T } };
             let (lanes, group) = (tile.lanes, tile.multiply.group());
             let extra = ($v::splat(half), drop);
+            let init: &[i32; T] = tile.init.try_into().expect("a start for each sum");
             for first in (0..lanes).step_by(STEP) {
-                let mut sums = [[$v::splat(0); 2]; T];
-                for (sums, init) in sums.iter_mut().zip(tile.init) {
-                    *sums = [$v::splat(*init); 2];
+                let mut a = [$v::splat(0); T];
+                for t in 0..T {
+                    a[t] = $v::splat(init[t]);
                 }
+                let mut b = a;
                 for run in tile.terms.runs {
                     for (element, term, len) in tile.terms.pieces(run) {
                         let (element, term, len) = (element / group, term / group, len.div_ceil(group));
                         let x = &tile.x[element * lanes..(element + len) * lanes];
-                        let w = &tile.w[term * T..(term + len) * T];
-                        for (row, w) in x.chunks_exact(lanes).zip(w.chunks_exact(T)) {
-                            let row = &row[first..first + STEP];
-                            let x = [$v::load(row), $v::load(&row[$v::LANES..])];
-                            for (sums, w) in sums.iter_mut().zip(w) {
-                                let w = $v::splat(*w);
-                                sums[0] = $multiply(sums[0], x[0], w, extra);
-                                sums[1] = $multiply(sums[1], x[1], w, extra);
+                        let (w, _) = tile.w[term * T..(term + len) * T].as_chunks::<T>();
+                        for (row, w) in x.chunks_exact(lanes).zip(w) {
+                            let row: &[i32; STEP] = row[first..first + STEP].try_into().expect("as long");
+                            let x = $v::load(row);
+                            let y = $v::load(&row[$v::LANES..]);
+                            for t in 0..T {
+                                let w = $v::splat(w[t]);
+                                a[t] = $multiply(a[t], x, w, extra);
+                                b[t] = $multiply(b[t], y, w, extra);
                             }
                         }
                     }
                 }
-                let mut outputs = T;
                 if SPLIT {
-                    outputs = T / 2;
-                    let (high, low) = sums.split_at_mut(outputs);
-                    for (high, low) in high.as_flattened_mut().iter_mut().zip(low.as_flattened()) {
-                        *high = $v::add(*high, $v::right(*low, tail::SPLIT));
+                    for t in 0..outputs {
+                        a[t] = $v::add(a[t], $v::right(a[outputs + t], tail::SPLIT));
+                        b[t] = $v::add(b[t], $v::right(b[outputs + t], tail::SPLIT));
                     }
                 }
-                let sums = &mut sums[..outputs];
+                macro_rules! all {
+                    (|$s:ident| $f:expr) => {
+                        for t in 0..outputs {
+                            let $s = a[t];
+                            a[t] = $f;
+                            let $s = b[t];
+                            b[t] = $f;
+                        }
+                    };
+                }
                 for stage in tile.stages {
                     if stage.left > 0 {
-                        for v in sums.as_flattened_mut() {
-                            *v = $v::left(*v, stage.left);
-                        }
+                        all!(|s| $v::left(s, stage.left));
+                    }
+                    if stage.add != 0 {
+                        let add = $v::splat(stage.add);
+                        all!(|s| $v::add(s, add));
                     }
                     if stage.drop > 0 {
-                        let add = $v::splat(stage.add);
-                        for v in sums.as_flattened_mut() {
-                            *v = $v::right($v::add(*v, add), stage.drop);
-                        }
+                        all!(|s| $v::right(s, stage.drop));
                     }
                     if let Some((lo, hi)) = stage.clamp {
                         let (lo, hi) = ($v::splat(lo), $v::splat(hi));
-                        for v in sums.as_flattened_mut() {
-                            *v = $v::clamp(*v, lo, hi);
-                        }
+                        all!(|s| $v::clamp(s, lo, hi));
                     }
                     match stage.wrap {
                         None => {}
-                        Some((bits, true)) => {
-                            for v in sums.as_flattened_mut() {
-                                *v = $v::right($v::left(*v, 32 - bits), 32 - bits);
-                            }
-                        }
+                        Some((bits, true)) => all!(|s| $v::right($v::left(s, 32 - bits), 32 - bits)),
                         Some((bits, false)) => {
                             let mask = $v::splat(((1u64 << bits) - 1) as i32);
-                            for v in sums.as_flattened_mut() {
-                                *v = $v::and(*v, mask);
-                            }
+                            all!(|s| $v::and(s, mask));
                         }
                     }
                 }
                 let zero = tile.packing.zero();
-                let place = |word: usize, part: usize| word * lanes + first + part * $v::LANES;
                 match tile.packing {
                     Packing::Single => {
-                        for (t, sums) in sums.iter().enumerate() {
-                            $v::store(&mut tile.to[place(t, 0)..], sums[0]);
-                            $v::store(&mut tile.to[place(t, 1)..], sums[1]);
+                        for t in 0..outputs {
+                            let to = &mut tile.to[t * lanes + first..][..STEP];
+                            $v::store(to, a[t]);
+                            $v::store(&mut to[$v::LANES..], b[t]);
                         }
                     }
                     Packing::Pairs { .. } => {
                         let (zero, mask) = ($v::splat(zero), $v::splat(0xffff));
-                        for (word, sums) in sums.chunks(2).enumerate() {
-                            for part in 0..2 {
-                                let low = $v::and($v::sub(sums[0][part], zero), mask);
-                                let high = sums.get(1).map_or(zero, |s| s[part]);
-                                let high = $v::left($v::sub(high, zero), 16);
-                                $v::store(&mut tile.to[place(word, part)..], $v::or(low, high));
-                            }
+                        for t in (0..outputs).step_by(2) {
+                            let next = if t + 1 < outputs { [a[t + 1], b[t + 1]] } else { [zero; 2] };
+                            let low =
+                                [$v::and($v::sub(a[t], zero), mask), $v::and($v::sub(b[t], zero), mask)];
+                            let to = &mut tile.to[t / 2 * lanes + first..][..STEP];
+                            $v::store(to, $v::or(low[0], $v::left($v::sub(next[0], zero), 16)));
+                            let to = &mut to[$v::LANES..];
+                            $v::store(to, $v::or(low[1], $v::left($v::sub(next[1], zero), 16)));
                         }
                     }
                     // Each byte is within 0 to 255, so nothing is carried.
                     Packing::Quads { .. } => {
                         let zeros = $v::splat(zero.wrapping_mul(0x0101_0101));
-                        for (word, sums) in sums.chunks(4).enumerate() {
-                            for part in 0..2 {
-                                let mut v = $v::sub(sums[0][part], zeros);
-                                for (i, sums) in sums.iter().enumerate().skip(1) {
-                                    v = $v::add(v, $v::left(sums[part], 8 * i as u32));
+                        for t in (0..outputs).step_by(4) {
+                            let mut word = [$v::sub(a[t], zeros), $v::sub(b[t], zeros)];
+                            for i in 1..4 {
+                                if t + i < outputs {
+                                    word[0] = $v::add(word[0], $v::left(a[t + i], 8 * i as u32));
+                                    word[1] = $v::add(word[1], $v::left(b[t + i], 8 * i as u32));
                                 }
-                                $v::store(&mut tile.to[place(word, part)..], v);
                             }
+                            let to = &mut tile.to[t / 4 * lanes + first..][..STEP];
+                            $v::store(to, word[0]);
+                            $v::store(&mut to[$v::LANES..], word[1]);
                         }
                     }
                 }
