@@ -59,7 +59,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         // Where one thread works, other programs' share of the core does not count.
         let wall = start.elapsed().as_secs_f64();
-        let seconds = if threads == 1 { busy().zip(before).map_or(wall, |(now, then)| now - then) } else { wall };
+        let seconds =
+            if threads == 1 { busy().zip(before).map_or(wall, |(now, then)| now - then) } else { wall };
         rates.push(f64::from(runs) * rows as f64 / seconds);
     }
     rates.sort_by(f64::total_cmp);

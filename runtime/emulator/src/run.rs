@@ -13,6 +13,7 @@ use crate::{
     Isa, Plan, Width,
     compile::{Compiled, compile},
     dot::CHUNK,
+    io::{Codes, Encode, Rows, by_bytes, drain, fill},
     lane::{Buf, Cx, Temps},
     step::{Step, StepOp},
 };
@@ -72,10 +73,9 @@ pub struct Emulator {
 struct Scratch {
     bufs: Vec<Buf>,
     temps: Temps,
-    /// Codes of a block's rows, for each model input.
-    inputs: Vec<Vec<i64>>,
-    output: Vec<i64>,
-    row: Vec<i64>,
+    /// Codes of a block's rows.
+    codes: Vec<u8>,
+    rows: Rows,
 }
 
 /// Where the codes of one output of a block go.
@@ -96,11 +96,9 @@ pub(crate) struct Block<'a> {
     pub(crate) sinks: Vec<Sink<'a>>,
 }
 
-/// Writes the codes of an input's rows, in hardware order.
-pub(crate) type Encode<'a> = dyn Fn(usize, Range<usize>, &mut [i64]) -> Result<(), RunError> + Sync + 'a;
-
-/// Bytes of a block's tensors that should stay in the second-level cache.
-const CACHE: usize = 512 << 10;
+/// Bytes of a block's tensors that should stay in the first-level cache, beside weights, and in the second-level one.
+const CACHE_1: usize = 24 << 10;
+const CACHE_2: usize = 512 << 10;
 
 impl Emulator {
     /// Verifies, plans and prepares a Program.
@@ -118,7 +116,11 @@ impl Emulator {
         let block = match options.block {
             Some(0) => return Err(PlanError::Zero("block")),
             Some(n) => n,
-            None => [64, 32].into_iter().find(|n| row_bytes(&compiled) * n <= CACHE).unwrap_or(CHUNK),
+            None => {
+                let fits = |(n, cache): &(usize, usize)| row_bytes(&compiled) * n <= *cache;
+                let blocks = [(256, CACHE_1), (128, CACHE_1), (64, CACHE_2)];
+                blocks.into_iter().find(fits).map_or(CHUNK, |(n, _)| n)
+            }
         };
         let layouts = |ids: Vec<hs_hw::ValueId>| -> Vec<Layout> {
             let layout = |id: &hs_hw::ValueId| Layout::of(program.node(*id)).expect("an input or output");
@@ -186,19 +188,20 @@ impl Emulator {
         }
         self.run_blocks(blocks, &|i, rows, out| {
             let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
+            let codes = &inputs[i][rows.start * n..rows.end * n];
             // Tensors have at most 64 bits, 63 when unsigned.
             let (lo, hi) = (layout.ty().format.min() as i64, layout.ty().format.max() as i64);
-            out.copy_from_slice(&inputs[i][rows.start * n..rows.end * n]);
             let bad = |c: &i64| *c < lo || *c > hi;
-            if !out.iter().fold(false, |any, c| any | bad(c)) {
+            if !codes.iter().fold(false, |any, c| any | bad(c)) {
+                by_bytes!(out, |out| out.iter_mut().zip(codes).for_each(|(out, c)| *out = low(*c)));
                 return Ok(());
             }
-            let at = out.iter().position(bad).unwrap_or(0);
+            let at = codes.iter().position(bad).unwrap_or(0);
             Err(RunError::Code {
                 input: layout.tensor().to_owned(),
                 row: rows.start + at / n,
                 element: at % n,
-                code: i128::from(out[at]),
+                code: i128::from(codes[at]),
                 ty: layout.ty().to_string(),
             })
         })?;
@@ -274,45 +277,34 @@ impl Emulator {
     ) -> Result<(), RunError> {
         let n = block.rows.len();
         let lanes = n.next_multiple_of(CHUNK);
-        let Scratch { bufs, temps, inputs, output, row } = scratch;
+        let Scratch { bufs, temps, codes, rows } = scratch;
         if bufs.is_empty() {
             bufs.extend(self.compiled.slots.iter().map(|s| Buf::new(s.width)));
-            inputs.resize_with(self.inputs.len(), Vec::new);
         }
         for (slot, buf) in self.compiled.slots.iter().zip(&mut *bufs) {
             buf.reserve(slot.len * lanes);
         }
         let mut first: Option<RunError> = None;
-        for (i, (layout, codes)) in self.inputs.iter().zip(&mut *inputs).enumerate() {
-            codes.resize(layout.row_len() * n, 0);
-            if let Err(e) = encode(i, block.rows.clone(), codes)
-                && first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
-            {
-                first = Some(e);
-            }
-        }
-        if let Some(e) = first {
-            return Err(e);
-        }
         for step in &self.compiled.steps {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
-            if let StepOp::Input(i) = &step.op {
-                fill(&mut out, &inputs[*i], step.len, lanes, row);
-            } else {
+            if let StepOp::Input(i) = step.op {
+                let encode = |codes: Codes<'_>| encode(i, block.rows.clone(), codes);
+                if let Err(e) = fill(&mut out, (n, step.len, lanes), codes, encode)
+                    && first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
+                {
+                    first = Some(e);
+                }
+            } else if first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
         }
+        if let Some(e) = first {
+            return Err(e);
+        }
         for ((layout, slot), sink) in self.outputs.iter().zip(&self.compiled.outputs).zip(block.sinks) {
-            output.resize(layout.row_len() * n, 0);
-            drain(&bufs[*slot], output, layout.row_len(), lanes, row);
-            match sink {
-                Sink::F32(to) => layout.decode_f32(output, to),
-                Sink::F64(to) => layout.decode_f64(output, to),
-                Sink::Raw(to) => layout.decode_raw(output, to),
-                Sink::Codes(to) => to.copy_from_slice(output),
-            }
+            drain(&bufs[*slot], (n, lanes), layout, sink, rows);
         }
         Ok(())
     }
@@ -324,6 +316,12 @@ fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>) {
         Width::I64 => step.run::<i64>(bufs, out, cx),
         Width::I128 => step.run::<i128>(bufs, out, cx),
     }
+}
+
+/// The low bytes of a code.
+fn low<const N: usize>(code: i64) -> [u8; N] {
+    let bytes = code.to_le_bytes();
+    std::array::from_fn(|i| bytes[i])
 }
 
 /// Blocks of `block` rows, without sinks.
@@ -349,25 +347,5 @@ fn row_of(e: &RunError) -> usize {
         | RunError::Rows { .. }
         | RunError::NoCodes(_)
         | RunError::Backend { .. } => 0,
-    }
-}
-
-/// Rows of codes into `[element][lane]`; lanes without a row are zero.
-fn fill(buf: &mut Buf, codes: &[i64], len: usize, lanes: usize, row: &mut Vec<i64>) {
-    let rows = codes.len() / len;
-    row.clear();
-    row.resize(lanes, 0);
-    for e in 0..len {
-        row.iter_mut().zip(codes[e..].iter().step_by(len)).take(rows).for_each(|(to, code)| *to = *code);
-        buf.store(e, row);
-    }
-}
-
-/// `[element][lane]` into rows of codes.
-fn drain(buf: &Buf, codes: &mut [i64], len: usize, lanes: usize, row: &mut Vec<i64>) {
-    row.resize(lanes, 0);
-    for e in 0..len {
-        buf.load(e, row);
-        codes[e..].iter_mut().step_by(len).zip(&*row).for_each(|(to, code)| *to = *code);
     }
 }

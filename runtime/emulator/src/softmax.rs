@@ -85,12 +85,12 @@ impl SoftmaxStep {
         let (acc, scratch) = rows.split_at_mut(lanes);
         let exponential = |row: &mut [A]| {
             casts.delta.apply(isa, row);
-            self.exp.apply(row);
+            self.exp.apply(isa, row);
         };
         let mut reciprocal = |term: &dyn Fn(usize, &mut [A]), acc: &mut [A]| {
             casts.sum.run(isa, n, term, acc, scratch);
             casts.inv_in.apply(isa, acc);
-            self.inv.apply(acc);
+            self.inv.apply(isa, acc);
         };
         for first in (0..len).step_by(n) {
             for (c, v) in pixel.chunks_exact_mut(lanes).enumerate() {
