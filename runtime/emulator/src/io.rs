@@ -103,7 +103,7 @@ pub(crate) fn drain(
     sink: Sink<'_>,
     memory: &mut Rows,
 ) {
-    let len = layout.row_len();
+    let (len, isa) = (layout.row_len(), layout.checked());
     let scale = layout.f32_scale().filter(|_| layout.is_in_order() && matches!(buf, Buf::I32 { .. }));
     let (to, scale) = match (sink, scale) {
         (Sink::F32(to), Some(scale)) => (to, scale),
@@ -112,7 +112,7 @@ pub(crate) fn drain(
             codes.resize(rows * len, 0);
             wide.resize(lanes, 0);
             for e in 0..len {
-                buf.load(e, wide);
+                buf.load(isa, e, wide);
                 codes[e..].iter_mut().step_by(len).zip(&*wide).for_each(|(to, code)| *to = *code);
             }
             return match sink {
@@ -126,7 +126,7 @@ pub(crate) fn drain(
     let row = &mut memory.narrow;
     row.resize(lanes, 0);
     for e in 0..len {
-        buf.load(e, row);
+        buf.load(isa, e, row);
         to[e..].iter_mut().step_by(len).zip(&*row).for_each(|(to, code)| *to = *code as f32 * scale);
     }
 }

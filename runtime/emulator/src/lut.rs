@@ -171,11 +171,12 @@ impl Table {
     }
 
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
+        let isa = cx.isa;
         let row = cx.temps.get::<A>(cx.lanes);
         for e in 0..len {
-            x.load(e, row);
-            self.map.apply(cx.isa, row);
-            out.store(e, row);
+            x.load(isa, e, row);
+            self.map.apply(isa, row);
+            out.store(isa, e, row);
         }
     }
 }

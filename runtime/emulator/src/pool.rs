@@ -169,14 +169,14 @@ impl PoolStep {
                 match &self.kind {
                     Kind::Max => {
                         let row = &mut scratch[..lanes];
-                        x.load(element(0), acc);
+                        x.load(isa, element(0), acc);
                         for i in 1..covered.len() {
-                            x.load(element(i), row);
+                            x.load(isa, element(i), row);
                             acc.iter_mut().zip(&*row).for_each(|(a, v)| *a = (*a).max(*v));
                         }
                     }
                     Kind::Average { sum, include_pad, divide } => {
-                        sum.run(isa, covered.len(), |i, row| x.load(element(i), row), acc, scratch);
+                        sum.run(isa, covered.len(), |i, row| x.load(isa, element(i), row), acc, scratch);
                         let count = if *include_pad { kernel } else { covered.len() };
                         match divide {
                             Div::Reciprocal(r) => {
@@ -191,7 +191,7 @@ impl PoolStep {
                     }
                 }
                 self.cast.apply(isa, acc);
-                out.store(p * self.channels + c, acc);
+                out.store(isa, p * self.channels + c, acc);
             }
         }
     }

@@ -64,6 +64,11 @@ impl Layout {
         Self { quantizer: Quantizer::new(self.ty, isa), isa, ..self }
     }
 
+    /// The instruction set of its loops, with its proof.
+    pub fn checked(&self) -> Checked {
+        self.isa
+    }
+
     /// What its loops are compiled for.
     pub fn isa(&self) -> Isa {
         self.isa.isa()
