@@ -253,6 +253,17 @@ impl Packing {
         }
     }
 
+    /// Whether no code of a packed tensor is lost when values are clamped to what the packing holds, and not to these
+    /// bounds: they are at its ends, or beyond them, where the tensor's range proves that nothing goes.
+    pub(crate) fn clamps(self, lo: i32, hi: i32) -> bool {
+        let (least, most) = match self {
+            Self::Single => return false,
+            Self::Pairs { zero } => (zero - 32768, zero + 32767),
+            Self::Quads { zero } => (zero, zero + 255),
+        };
+        lo <= least && hi >= most
+    }
+
     /// The code that zero bits stand for.
     pub(crate) fn zero(self) -> i32 {
         match self {

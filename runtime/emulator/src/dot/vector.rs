@@ -18,8 +18,8 @@ use hs_runtime::isa::Checked;
 macro_rules! vectors {
     (
         $name:ident, $features:literal, $vector:ty, $lanes:literal, $load:ident, $store:ident, $splat:ident,
-        $add:ident, $sub:ident, $max:ident, $min:ident, $and:ident, $or:ident, $sra:ident, $sll:ident, $mul:ident,
-        $madd:ident
+        $add:ident, $max:ident, $min:ident, $and:ident, $xor:ident, $sra:ident, $sll:ident, $mul:ident,
+        $madd:ident, $packs32:ident, $packus32:ident, $packs16:ident, $packus16:ident, $shuffle:ident, $quarters:ident
     ) => {
         mod $name {
             use std::arch::x86_64::*;
@@ -57,12 +57,6 @@ macro_rules! vectors {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub(super) fn sub(a: Vector, b: Vector) -> Vector {
-                $sub(a, b)
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
             pub(super) fn clamp(v: Vector, lo: Vector, hi: Vector) -> Vector {
                 $min($max(v, lo), hi)
             }
@@ -73,10 +67,30 @@ macro_rules! vectors {
                 $and(a, b)
             }
 
+            /// Words of the low 16 bits of each, once clamped to what they hold: signed ones when `zero` is 0,
+            /// else unsigned ones, stored less 2^15.
             #[inline]
             #[target_feature(enable = $features)]
-            pub(super) fn or(a: Vector, b: Vector) -> Vector {
-                $or(a, b)
+            pub(super) fn pack_pairs([a, b]: [Vector; 2], zero: i32) -> Vector {
+                let order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+                let v =
+                    if zero == 0 { $packs32(a, b) } else { $xor($packus32(a, b), $splat(i32::MIN | 0x8000)) };
+                $shuffle(v, $quarters(order))
+            }
+
+            /// Words of the low 8 bits of each, once clamped to what they hold: unsigned ones when `zero` is 0, else
+            /// signed ones, stored less -128.
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub(super) fn pack_quads([a, b, c, d]: [Vector; 4], zero: i32) -> Vector {
+                let order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                let (low, high) = ($packs32(a, b), $packs32(c, d));
+                let v = if zero == 0 {
+                    $packus16(low, high)
+                } else {
+                    $xor($packs16(low, high), $splat(i32::from_ne_bytes([0x80; 4])))
+                };
+                $shuffle(v, $quarters(order))
             }
 
             #[inline]
@@ -128,15 +142,20 @@ vectors!(
     _mm256_storeu_si256,
     _mm256_set1_epi32,
     _mm256_add_epi32,
-    _mm256_sub_epi32,
     _mm256_max_epi32,
     _mm256_min_epi32,
     _mm256_and_si256,
-    _mm256_or_si256,
+    _mm256_xor_si256,
     _mm256_sra_epi32,
     _mm256_sll_epi32,
     _mm256_mullo_epi32,
-    _mm256_madd_epi16
+    _mm256_madd_epi16,
+    _mm256_packs_epi32,
+    _mm256_packus_epi32,
+    _mm256_packs_epi16,
+    _mm256_packus_epi16,
+    _mm256_shuffle_epi8,
+    _mm256_broadcastsi128_si256
 );
 vectors!(
     v512,
@@ -147,15 +166,20 @@ vectors!(
     _mm512_storeu_si512,
     _mm512_set1_epi32,
     _mm512_add_epi32,
-    _mm512_sub_epi32,
     _mm512_max_epi32,
     _mm512_min_epi32,
     _mm512_and_si512,
-    _mm512_or_si512,
+    _mm512_xor_si512,
     _mm512_sra_epi32,
     _mm512_sll_epi32,
     _mm512_mullo_epi32,
-    _mm512_madd_epi16
+    _mm512_madd_epi16,
+    _mm512_packs_epi32,
+    _mm512_packus_epi32,
+    _mm512_packs_epi16,
+    _mm512_packus_epi16,
+    _mm512_shuffle_epi8,
+    _mm512_broadcast_i32x4
 );
 
 /// Products that only VNNI has.
@@ -226,7 +250,7 @@ macro_rules! kernel {
                         }
                     };
                 }
-                for stage in tile.stages {
+                for (i, stage) in tile.stages.iter().enumerate() {
                     if stage.left > 0 {
                         all!(|s| $v::left(s, stage.left));
                     }
@@ -237,7 +261,11 @@ macro_rules! kernel {
                     if stage.drop > 0 {
                         all!(|s| $v::right(s, stage.drop));
                     }
-                    if let Some((lo, hi)) = stage.clamp {
+                    // The instructions that pack clamp as well.
+                    let last = i + 1 == tile.stages.len() && stage.wrap.is_none();
+                    if let Some((lo, hi)) = stage.clamp
+                        && !(last && tile.packing.clamps(lo, hi))
+                    {
                         let (lo, hi) = ($v::splat(lo), $v::splat(hi));
                         all!(|s| $v::clamp(s, lo, hi));
                     }
@@ -250,7 +278,6 @@ macro_rules! kernel {
                         }
                     }
                 }
-                let zero = tile.packing.zero();
                 match tile.packing {
                     Packing::Single => {
                         for t in 0..outputs {
@@ -259,32 +286,22 @@ macro_rules! kernel {
                             $v::store(&mut to[$v::LANES..], b[t]);
                         }
                     }
-                    Packing::Pairs { .. } => {
-                        let (zero, mask) = ($v::splat(zero), $v::splat(0xffff));
+                    Packing::Pairs { zero } => {
                         for t in (0..outputs).step_by(2) {
-                            let next = if t + 1 < outputs { [a[t + 1], b[t + 1]] } else { [zero; 2] };
-                            let low =
-                                [$v::and($v::sub(a[t], zero), mask), $v::and($v::sub(b[t], zero), mask)];
+                            // An odd output fills its word with itself.
+                            let next = if t + 1 < outputs { t + 1 } else { t };
                             let to = &mut tile.to[t / 2 * lanes + first..][..STEP];
-                            $v::store(to, $v::or(low[0], $v::left($v::sub(next[0], zero), 16)));
-                            let to = &mut to[$v::LANES..];
-                            $v::store(to, $v::or(low[1], $v::left($v::sub(next[1], zero), 16)));
+                            $v::store(to, $v::pack_pairs([a[t], a[next]], zero));
+                            $v::store(&mut to[$v::LANES..], $v::pack_pairs([b[t], b[next]], zero));
                         }
                     }
-                    // Each byte is within 0 to 255, so nothing is carried.
-                    Packing::Quads { .. } => {
-                        let zeros = $v::splat(zero.wrapping_mul(0x0101_0101));
+                    Packing::Quads { zero } => {
                         for t in (0..outputs).step_by(4) {
-                            let mut word = [$v::sub(a[t], zeros), $v::sub(b[t], zeros)];
-                            for i in 1..4 {
-                                if t + i < outputs {
-                                    word[0] = $v::add(word[0], $v::left(a[t + i], 8 * i as u32));
-                                    word[1] = $v::add(word[1], $v::left(b[t + i], 8 * i as u32));
-                                }
-                            }
+                            let at = [0, 1, 2, 3].map(|i| if t + i < outputs { t + i } else { t });
                             let to = &mut tile.to[t / 4 * lanes + first..][..STEP];
-                            $v::store(to, word[0]);
-                            $v::store(&mut to[$v::LANES..], word[1]);
+                            $v::store(to, $v::pack_quads([a[at[0]], a[at[1]], a[at[2]], a[at[3]]], zero));
+                            let word = $v::pack_quads([b[at[0]], b[at[1]], b[at[2]], b[at[3]]], zero);
+                            $v::store(&mut to[$v::LANES..], word);
                         }
                     }
                 }
