@@ -192,7 +192,7 @@ impl<'a> Choice<'a> {
     }
 
     /// The step that reads an input which lies as `packing`, followed by `more`.
-    pub(crate) fn build(mut self, packing: Packing, more: Option<Stage>) -> Option<Found> {
+    pub(crate) fn build(mut self, packing: Packing, more: &[Stage]) -> Option<Found> {
         if let Chosen::Narrow(n) = &self.chosen
             && n.split.is_some()
             && packing.group() != 2
@@ -207,7 +207,7 @@ impl<'a> Choice<'a> {
             Chosen::Narrow(n) => {
                 let multiply = Multiply::of(packing, n.product, n.split.is_some());
                 let kernel = multiply.describe(isa).to_owned();
-                let stages = n.stages.into_iter().chain(more).collect();
+                let stages = n.stages.into_iter().chain(more.iter().cloned()).collect();
                 let (tiles, vector) = context.vector(&shape, multiply, packing, &n.add, (isa, Some(stages)));
                 let (runs, ends) = windows.runs();
                 let how = Tiles::Vector(vector);
@@ -217,7 +217,7 @@ impl<'a> Choice<'a> {
             }
             Chosen::Lanes(width, candidate) => (width, *candidate),
         };
-        debug_assert!(more.is_none());
+        debug_assert!(more.is_empty());
         let Candidate { mut kernel, finish, partial, why, how } = candidate;
         let sum = match how {
             How::Free { product, left, keep } => {

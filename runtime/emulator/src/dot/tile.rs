@@ -86,6 +86,8 @@ pub(crate) struct VectorTile<'a> {
     pub(crate) terms: Terms<'a>,
     /// A word of weights of each output, word of terms after word of terms.
     pub(crate) w: &'a [i32],
+    /// The first output.
+    pub(crate) first: usize,
     /// The start of each sum.
     pub(crate) init: &'a [i32],
     pub(crate) multiply: Multiply,

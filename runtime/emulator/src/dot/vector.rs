@@ -57,6 +57,12 @@ macro_rules! vectors {
 
             #[inline]
             #[target_feature(enable = $features)]
+            pub(super) fn times(a: Vector, b: Vector) -> Vector {
+                $mul(a, b)
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
             pub(super) fn clamp(v: Vector, lo: Vector, hi: Vector) -> Vector {
                 $min($max(v, lo), hi)
             }
@@ -251,6 +257,21 @@ macro_rules! kernel {
                     };
                 }
                 for (i, stage) in tile.stages.iter().enumerate() {
+                    let at = tile.first;
+                    if let Some(scale) = &stage.scale {
+                        let scale = &scale[at..at + outputs];
+                        for t in 0..outputs {
+                            let scale = $v::splat(scale[t]);
+                            (a[t], b[t]) = ($v::times(a[t], scale), $v::times(b[t], scale));
+                        }
+                    }
+                    if let Some(bias) = &stage.bias {
+                        let bias = &bias[at..at + outputs];
+                        for t in 0..outputs {
+                            let bias = $v::splat(bias[t]);
+                            (a[t], b[t]) = ($v::add(a[t], bias), $v::add(b[t], bias));
+                        }
+                    }
                     if stage.left > 0 {
                         all!(|s| $v::left(s, stage.left));
                     }
