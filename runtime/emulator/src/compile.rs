@@ -178,10 +178,12 @@ fn fuse(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>])
             continue;
         }
         let (from, range) = (program.nodes[input].format(), values[input].range);
-        let stage = match &node.op {
-            Op::Requant(act) => Stage::plan(act, from, range, &node.ty),
-            Op::Affine { scale, bias, act } => Stage::affine(node, (scale, bias, act), (from, range)),
-            _ => None,
+        let stage = if let Op::Requant(act) = &node.op {
+            Stage::plan(act, from, range, &node.ty)
+        } else if let Op::Affine { scale, bias, act } = &node.op {
+            Stage::affine(node, (scale, bias, act), (from, range))
+        } else {
+            None
         };
         let Some(stage) = stage else { continue };
         let mut stages = fused[first].stages().to_vec();

@@ -181,9 +181,18 @@ impl<'a> Choice<'a> {
                 && self.weights_fit(bits)
                 && Packing::of(*group, self.x).is_some_and(lies)
         };
-        let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
-        let whole = product == Product::Whole;
-        all.into_iter().filter(|_| whole).find(fits).map_or(1, |(group, _)| group)
+        match product {
+            Product::Whole => {
+                let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
+                all.into_iter().find(fits).map_or(1, |(group, _)| group)
+            }
+            // Bits are dropped from products of codes, not of codes less a zero.
+            Product::Shifted { drop, .. } => {
+                let exact = Packing::of(2, self.x).is_some_and(|p| p.zero() == 0);
+                let sixteen = matches!(&self.chosen, Chosen::Narrow(n) if n.sixteen);
+                if sixteen && exact && fits(&(2, Multiply::Sixteen { drop })) { 2 } else { 1 }
+            }
+        }
     }
 
     fn weights_fit(&self, bits: u32) -> bool {
@@ -256,6 +265,11 @@ impl<'a> Choice<'a> {
     }
 }
 
+/// Whether 16 bits of each product can be had.
+fn is_short(product: Product) -> bool {
+    matches!(product, Product::Shifted { half: 0, drop: 1..=15 })
+}
+
 /// Sums of 32 bits whose casts are stages.
 struct Narrow {
     product: Product,
@@ -264,6 +278,8 @@ struct Narrow {
     stages: Vec<Stage>,
     /// Bits of the lower part where a sum is kept in two.
     split: Option<u32>,
+    /// Whether 16 bits of the sum and of each shifted product are enough.
+    sixteen: bool,
     partial: Interval,
     why: String,
 }
@@ -309,8 +325,11 @@ impl Narrow {
             } else {
                 format!("the result depends on the low {} bits of the sum", tail.low.unwrap_or(32))
             };
-            let stages = vec![tail.stage];
-            return Some(Self { product: kind, add: tail.add, stages, split: None, partial, why });
+            let least = i128::from(i16::MIN)..=i128::from(i16::MAX);
+            let sixteen = is_short(kind) && least.contains(&tail.sum.0) && least.contains(&tail.sum.1);
+            let first = sixteen.then(|| Stage::keep(16, true));
+            let stages = first.into_iter().chain([tail.stage]).collect();
+            return Some(Self { product: kind, add: tail.add, stages, split: None, sixteen, partial, why });
         }
         // In two parts: high × 2^8 + low, the weights' own parts.
         let drop = tail.stage.drop.checked_sub(SPLIT)?;
@@ -337,7 +356,8 @@ impl Narrow {
             && holds(parts(high)?);
         let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
         let stages = vec![Stage { drop, ..tail.stage }];
-        fits.then_some(Self { product: kind, add: tail.add, stages, split: Some(SPLIT), partial, why })
+        let split = Some(SPLIT);
+        fits.then_some(Self { product: kind, add: tail.add, stages, split, sixteen: false, partial, why })
     }
 
     /// An accumulator that wraps: the low bits of the sum are kept, then cast.
@@ -355,6 +375,7 @@ impl Narrow {
             add: starts.iter().map(|s| s >> r.left).collect(),
             stages: vec![keep, cast],
             split: None,
+            sixteen: is_short(r.product) && width <= 16,
             partial: range,
             why,
         })
@@ -665,7 +686,9 @@ impl Context<'_> {
             for part in parts {
                 init.extend(outputs.clone().map(|o| {
                     let weights = of(o).iter().fold(0i32, |sum, w| sum.wrapping_add(part(*w) as i32));
-                    (part(add[o] as i64) as i32).wrapping_add(weights.wrapping_mul(packing.zero()))
+                    let start =
+                        (part(add[o] as i64) as i32).wrapping_add(weights.wrapping_mul(packing.zero()));
+                    if let Multiply::Sixteen { .. } = multiply { start & 0xffff } else { start }
                 }));
             }
         }
