@@ -134,7 +134,8 @@ fn shifted_products() {
                 act: "clamp{lo: 0}",
                 y: "fixed<16,6,TRN,WRAP>",
             };
-            check(&l, kernel, Isa::Avx512Vbmi2);
+            // Small weights leave sums that 16 bits hold.
+            check(&l, if ends.1 > 100 { kernel } else { "" }, Isa::Avx512Vbmi2);
         }
     }
 }
