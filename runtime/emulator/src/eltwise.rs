@@ -21,12 +21,12 @@ pub(crate) fn codes_range(c: &Codes) -> Interval {
 /// x × scale + bias.
 #[derive(Debug)]
 pub(crate) struct Affine {
-    scale: Arc<[i64]>,
-    bias: Arc<[i64]>,
-    channels: usize,
-    product_left: u32,
-    bias_left: u32,
-    finish: Finish,
+    pub(crate) scale: Arc<[i64]>,
+    pub(crate) bias: Arc<[i64]>,
+    pub(crate) channels: usize,
+    pub(crate) product_left: u32,
+    pub(crate) bias_left: u32,
+    pub(crate) finish: Finish,
 }
 
 impl Affine {
@@ -82,7 +82,7 @@ impl Affine {
 /// A cast, after an exact function.
 #[derive(Debug)]
 pub(crate) struct Requant {
-    finish: Finish,
+    pub(crate) finish: Finish,
 }
 
 impl Requant {
@@ -118,7 +118,7 @@ impl Requant {
 pub(crate) struct Binary {
     op: BinaryOp,
     left: [u32; 2],
-    finish: Finish,
+    pub(crate) finish: Finish,
 }
 
 impl Binary {
@@ -148,25 +148,31 @@ impl Binary {
         })
     }
 
+    /// The exact values of neighbouring elements into `a`.
+    #[inline(always)]
+    pub(crate) fn combine<A: Lane>(&self, a: &mut [A], b: &mut [A]) {
+        for (row, left) in [(&mut *a, self.left[0]), (&mut *b, self.left[1])] {
+            if left > 0 {
+                row.iter_mut().for_each(|v| *v = v.left(left));
+            }
+        }
+        let pairs = a.iter_mut().zip(&*b);
+        match self.op {
+            BinaryOp::Add => pairs.for_each(|(a, b)| *a = a.plus(*b)),
+            BinaryOp::Sub => pairs.for_each(|(a, b)| *a = a.minus(*b)),
+            BinaryOp::Mul => pairs.for_each(|(a, b)| *a = a.times(*b)),
+            BinaryOp::Max => pairs.for_each(|(a, b)| *a = (*a).max(*b)),
+            BinaryOp::Min => pairs.for_each(|(a, b)| *a = (*a).min(*b)),
+        }
+    }
+
     pub(crate) fn run<A: Lane>(&self, x: [Source<'_>; 2], out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let (a, b) = cx.temps.get::<A>(2 * lanes).split_at_mut(lanes);
         for e in 0..len {
             x[0].load(e, a);
             x[1].load(e, b);
-            for (row, left) in [(&mut *a, self.left[0]), (&mut *b, self.left[1])] {
-                if left > 0 {
-                    row.iter_mut().for_each(|v| *v = v.left(left));
-                }
-            }
-            let pairs = a.iter_mut().zip(&*b);
-            match self.op {
-                BinaryOp::Add => pairs.for_each(|(a, b)| *a = a.plus(*b)),
-                BinaryOp::Sub => pairs.for_each(|(a, b)| *a = a.minus(*b)),
-                BinaryOp::Mul => pairs.for_each(|(a, b)| *a = a.times(*b)),
-                BinaryOp::Max => pairs.for_each(|(a, b)| *a = (*a).max(*b)),
-                BinaryOp::Min => pairs.for_each(|(a, b)| *a = (*a).min(*b)),
-            }
+            self.combine(a, b);
             self.finish.apply(isa, e, a);
             out.store(e, a);
         }

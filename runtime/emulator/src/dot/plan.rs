@@ -96,22 +96,11 @@ impl<'a> Choice<'a> {
     ) -> Option<Self> {
         let (spatial, channels) = shape.split_last().map_or((&[][..], 1), |(c, s)| (s, *c));
         let outputs = node.channels();
-        let padded = dot.window.iter().any(|w| w.pad_begin + w.pad_end > 0);
-        let zero = |frac| Interval::point(0, frac);
-        let range = if padded { x_range.union(zero(x_range.frac))? } else { x_range };
-        let weights = codes_range(&dot.weight);
-        let products = range.mul(weights)?.union(zero(range.frac + weights.frac))?;
-        let product = x.mul(dot.weight.format).ok()?;
-        let context = Context { node, dot, x: range, weights, product, products };
-        let sums = match dot.accum {
-            Accum::Exact(_) => Some(range::dot_sum(dot, outputs, x_range)?),
-            Accum::Stepwise { .. } => None,
-        };
+        let (context, sums, padded) = Context::new(node, dot, (x, x_range))?;
         let reorder = context.reorder();
         let shape = Shape { channels, outputs, groups: dot.groups };
         let explicit = isa != Isa::Generic && least <= Width::I32 && stored == Width::I32;
-        let narrow =
-            explicit.then(|| Narrow::plan(&context, &shape, (reorder.as_ref(), sums.as_ref()))).flatten();
+        let narrow = explicit.then(|| Narrow::plan(&context, (reorder.as_ref(), sums.as_ref()))).flatten();
         let mut choice = Self {
             group: None,
             chosen: match narrow {
@@ -257,25 +246,30 @@ impl<'a> Choice<'a> {
 }
 
 /// Sums of 32 bits whose casts are stages.
-struct Narrow {
-    product: Product,
+pub(crate) struct Narrow {
+    pub(crate) product: Product,
     /// What each output's sum starts with.
-    add: Vec<i128>,
-    stages: Vec<Stage>,
+    pub(crate) add: Vec<i128>,
+    pub(crate) stages: Vec<Stage>,
     /// Bits of the lower part where a sum is kept in two.
-    split: Option<u32>,
-    partial: Interval,
-    why: String,
+    pub(crate) split: Option<u32>,
+    pub(crate) partial: Interval,
+    pub(crate) why: String,
 }
 
 impl Narrow {
+    /// For inputs of a format and range; `None` where the sums need more.
+    pub(crate) fn new(node: &Node, dot: &Dot, x: (Format, Interval)) -> Option<Self> {
+        let (context, sums, _) = Context::new(node, dot, x)?;
+        Self::plan(&context, (context.reorder().as_ref(), sums.as_ref()))
+    }
+
     fn plan(
         context: &Context<'_>,
-        shape: &Shape,
         (reorder, sums): (Option<&Reorder>, Option<&range::SumRange>),
     ) -> Option<Self> {
         let Context { node, dot, x, weights, product, products } = context;
-        let zeros = || vec![0; shape.outputs];
+        let zeros = || vec![0; node.channels()];
         let starts = context.start().unwrap_or_else(zeros);
         let bits = |i: (i128, i128)| Interval::new(i.0, i.1, 0).format().map_or(128, Format::width);
         if !Width::I32.fits(*x) || !Width::I32.fits(*weights) {
@@ -315,7 +309,7 @@ impl Narrow {
         // In two parts: high × 2^8 + low, the weights' own parts.
         let drop = tail.stage.drop.checked_sub(SPLIT)?;
         let parts = |part: fn(i64) -> i64| {
-            let terms = dot.weight.len() / shape.outputs;
+            let terms = dot.weight.len() / node.channels();
             dot.weight.data.chunks(terms).zip(&tail.add).try_fold((0i128, 0i128), |(lo, hi), (w, add)| {
                 let sum = |end: fn(i128, i128) -> i128| {
                     w.iter().try_fold(i128::from(part(*add as i64)), |sum, w| {
@@ -358,6 +352,27 @@ impl Narrow {
             partial: range,
             why,
         })
+    }
+}
+
+impl<'a> Context<'a> {
+    /// And the ranges of exact sums, and whether windows reach into padding.
+    fn new(
+        node: &'a Node,
+        dot: &'a Dot,
+        (x, x_range): (Format, Interval),
+    ) -> Option<(Self, Option<range::SumRange>, bool)> {
+        let padded = dot.window.iter().any(|w| w.pad_begin + w.pad_end > 0);
+        let zero = |frac| Interval::point(0, frac);
+        let range = if padded { x_range.union(zero(x_range.frac))? } else { x_range };
+        let weights = codes_range(&dot.weight);
+        let products = range.mul(weights)?.union(zero(range.frac + weights.frac))?;
+        let product = x.mul(dot.weight.format).ok()?;
+        let sums = match dot.accum {
+            Accum::Exact(_) => Some(range::dot_sum(dot, node.channels(), x_range)?),
+            Accum::Stepwise { .. } => None,
+        };
+        Some((Self { node, dot, x: range, weights, product, products }, sums, padded))
     }
 }
 
