@@ -22,9 +22,9 @@ use crate::{
 
 /// A buffer that tensors share, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct Slot<W = Width> {
     /// Integers it holds.
-    pub(crate) width: Width,
+    pub(crate) width: W,
     /// Most words of a tensor in it.
     pub(crate) len: usize,
 }
@@ -40,20 +40,19 @@ pub(crate) struct Compiled {
 }
 
 /// What is known of a node's tensor.
-struct Value {
-    range: Interval,
-    stores: Width,
+pub(crate) struct Value {
+    pub(crate) range: Interval,
+    pub(crate) stores: Width,
     /// How it lies there.
     packing: Packing,
     /// The node whose buffer holds it.
-    home: usize,
+    pub(crate) home: usize,
 }
 
-/// Compiles a verified Program for integers of at least `least`.
-pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
-    let ranges = range::ranges(program);
+/// What is known of every tensor, elements in words of their own.
+pub(crate) fn values(program: &Program, least: Width) -> Vec<Value> {
     let mut values: Vec<Value> = Vec::with_capacity(program.nodes.len());
-    for ((id, node), range) in program.iter().zip(ranges) {
+    for ((id, node), range) in program.iter().zip(range::ranges(program)) {
         let stores = if least <= Width::I32 && Width::I32.fits(range) { Width::I32 } else { Width::I64 };
         let home = match node.op {
             Op::Reshape | Op::Output { .. } => values[node.inputs[0].index()].home,
@@ -72,6 +71,12 @@ pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compi
         };
         values.push(Value { range, stores, packing: Packing::Single, home });
     }
+    values
+}
+
+/// Compiles a verified Program for integers of at least `least`.
+pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
+    let mut values = values(program, least);
     let mut choices = choices(program, &values, least, isa)?;
     let fused = fuse(program, &mut values, &choices);
     pack(program, &mut values, &choices);
@@ -131,20 +136,28 @@ fn choices<'a>(
     least: Width,
     isa: Isa,
 ) -> Result<Vec<Option<Choice<'a>>>, PlanError> {
-    let choice = |node: &'a Node| {
-        let Op::Dot(dot) = &node.op else { return Ok(None) };
-        let (input, value) = (program.node(node.inputs[0]), &values[node.inputs[0].index()]);
-        let x = (input.format(), value.range);
-        Choice::new(node, dot, &input.shape, x, (least, value.stores), isa)
-            .map(Some)
-            .ok_or_else(|| PlanError::TooWide { node: node.name.clone() })
-    };
-    program.nodes.iter().map(choice).collect()
+    program.nodes.iter().map(|node| choice(program, node, values, least, isa)).collect()
+}
+
+/// The kernel of a dot product; `None` for another op.
+pub(crate) fn choice<'a>(
+    program: &'a Program,
+    node: &'a Node,
+    values: &[Value],
+    least: Width,
+    isa: Isa,
+) -> Result<Option<Choice<'a>>, PlanError> {
+    let Op::Dot(dot) = &node.op else { return Ok(None) };
+    let (input, value) = (program.node(node.inputs[0]), &values[node.inputs[0].index()]);
+    let x = (input.format(), value.range);
+    Choice::new(node, dot, &input.shape, x, (least, value.stores), isa)
+        .map(Some)
+        .ok_or_else(|| PlanError::TooWide { node: node.name.clone() })
 }
 
 /// Whether a node is computed together with another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Fused {
+pub(crate) enum Fused {
     No,
     /// With what is behind it.
     With(Vec<Stage>),
@@ -215,7 +228,7 @@ fn pack(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>])
 }
 
 /// For each buffer's node the last node that reads it; outputs are read by the caller, after all nodes.
-fn last_uses(program: &Program, values: &[Value]) -> Vec<usize> {
+pub(crate) fn last_uses(program: &Program, values: &[Value]) -> Vec<usize> {
     let mut last: Vec<usize> = (0..program.nodes.len()).collect();
     for (id, node) in program.iter() {
         for input in &node.inputs {
@@ -229,15 +242,20 @@ fn last_uses(program: &Program, values: &[Value]) -> Vec<usize> {
     last
 }
 
-#[derive(Default)]
-struct Slots {
-    all: Vec<Slot>,
+pub(crate) struct Slots<W = Width> {
+    pub(crate) all: Vec<Slot<W>>,
     free: Vec<usize>,
 }
 
-impl Slots {
+impl<W> Default for Slots<W> {
+    fn default() -> Self {
+        Self { all: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<W: Copy + PartialEq> Slots<W> {
     /// The free buffer that wastes least, else the largest free one, grown, else a new one.
-    fn take(&mut self, want: Slot) -> usize {
+    pub(crate) fn take(&mut self, want: Slot<W>) -> usize {
         let all = &self.all;
         let fitting = self.free.iter().copied().filter(|s| all[*s].width == want.width);
         let enough = fitting.clone().filter(|s| all[*s].len >= want.len).min_by_key(|s| (all[*s].len, *s));
@@ -251,15 +269,15 @@ impl Slots {
         slot
     }
 
-    fn free(&mut self, slot: usize) {
+    pub(crate) fn free(&mut self, slot: usize) {
         debug_assert!(!self.free.contains(&slot));
         self.free.push(slot);
     }
 }
 
-type Planned = (Option<(Width, StepOp)>, NodePlan);
+pub(crate) type Planned = (Option<(Width, StepOp)>, NodePlan);
 
-fn plan_node(
+pub(crate) fn plan_node(
     program: &Program,
     node: &Node,
     values: &[Value],

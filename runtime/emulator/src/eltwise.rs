@@ -22,12 +22,12 @@ pub(crate) fn codes_range(c: &Codes) -> Interval {
 /// x × scale + bias.
 #[derive(Debug)]
 pub(crate) struct Affine {
-    scale: Arc<[i64]>,
-    bias: Arc<[i64]>,
-    channels: usize,
-    product_left: u32,
-    bias_left: u32,
-    finish: Finish,
+    pub(crate) scale: Arc<[i64]>,
+    pub(crate) bias: Arc<[i64]>,
+    pub(crate) channels: usize,
+    pub(crate) product_left: u32,
+    pub(crate) bias_left: u32,
+    pub(crate) finish: Finish,
 }
 
 impl Affine {
@@ -131,7 +131,7 @@ impl<A: Lane> Kernel for Pair<'_, A> {
 /// A cast, after an exact function.
 #[derive(Debug)]
 pub(crate) struct Requant {
-    finish: Finish,
+    pub(crate) finish: Finish,
 }
 
 impl Requant {
@@ -167,7 +167,7 @@ impl Requant {
 pub(crate) struct Binary {
     op: BinaryOp,
     left: [u32; 2],
-    finish: Finish,
+    pub(crate) finish: Finish,
 }
 
 impl Binary {
@@ -195,6 +195,12 @@ impl Binary {
             let finish = fit.then(|| Finish::plan(act, exact, result, &node.ty, node.channels(), width));
             Some(Self { op, left, finish: finish.flatten()? })
         })
+    }
+
+    /// The exact values of neighbouring elements into `a`.
+    #[inline(always)]
+    pub(crate) fn combine<A: Lane>(&self, a: &mut [A], b: &[A]) {
+        Pair { op: self.op, a, b, left: self.left }.run();
     }
 
     pub(crate) fn run<A: Lane>(&self, x: [Source<'_>; 2], out: &mut Buf, len: usize, cx: &mut Cx<'_>) {

@@ -5,7 +5,7 @@
 //!
 //! How it is fast: rows go through the whole network in blocks, so that activations stay in cache. A tensor of a
 //! block lies in memory as `[element][lane]`, one lane a row of the batch, which makes every op a loop over
-//! lanes. At load time exact value ranges over the actual weights tell for each node how wide its integers must
+//! lanes; or, for convolutions and few rows, as `[row][element]`, see [`Layout`]. At load time exact value ranges over the actual weights tell for each node how wide its integers must
 //! be and which casts cannot act; [`Emulator::plan`] shows what was chosen and why.
 
 mod cast;
@@ -20,6 +20,7 @@ mod lut;
 mod moves;
 mod plan;
 mod pool;
+mod rows;
 mod run;
 mod softmax;
 mod step;
@@ -29,5 +30,5 @@ mod windows;
 pub use executable::EmulatorBackend;
 pub use hs_runtime::isa::Isa;
 pub use lane::Width;
-pub use plan::{NodePlan, Plan};
+pub use plan::{Layout, NodePlan, Plan};
 pub use run::{Emulator, Options, PlanError};

@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// Marks an element that no input element moves to.
-const ZERO: u32 = u32::MAX;
+pub(crate) const ZERO: u32 = u32::MAX;
 
 /// Every result element is an input element or zero.
 #[derive(Debug)]
 pub(crate) struct Gather {
-    from: Box<[u32]>,
+    pub(crate) from: Box<[u32]>,
 }
 
 fn strides(shape: &[usize]) -> Vec<usize> {
@@ -75,13 +75,13 @@ pub(crate) struct Concat {
 /// One input of a concatenation.
 #[derive(Debug)]
 pub(crate) struct Part {
-    cast: Cast,
+    pub(crate) cast: Cast,
     /// Elements of a run, and how often one occurs.
-    run: usize,
-    outer: usize,
+    pub(crate) run: usize,
+    pub(crate) outer: usize,
     /// Element where the first run begins, and the distance between runs.
-    first: usize,
-    stride: usize,
+    pub(crate) first: usize,
+    pub(crate) stride: usize,
 }
 
 impl Concat {

@@ -29,9 +29,21 @@ pub struct NodePlan {
     pub why: String,
 }
 
+/// How the tensors of a block lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// `[element][row]`: a vector holds an element of many rows.
+    Lanes,
+    /// `[row][element]`: a vector holds neighbouring elements of a row.
+    Rows,
+}
+
 /// How an emulator runs its Program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// How tensors lie in memory.
+    pub layout: Layout,
     /// Instruction set.
     pub isa: Isa,
     /// Threads.
@@ -50,9 +62,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} threads, {:?}, blocks of {} rows in {} KiB, {} MACs a row",
+            "{} threads, {:?}, {:?}, blocks of {} rows in {} KiB, {} MACs a row",
             self.threads,
             self.isa,
+            self.layout,
             self.block,
             self.block_bytes.div_ceil(1024),
             self.macs

@@ -154,7 +154,24 @@ impl PoolStep {
         Some((width, Self { windows: Windows::new(&p.window, spatial, out), channels, kind, cast }))
     }
 
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
+        let isa = cx.isa;
+        let store = |e: usize, row: &[A]| out.store(isa, e, row);
+        self.reduce::<A>(self.channels, |e, row| x.load(isa, e, row), store, cx);
+    }
+
+    /// Reduces every window, for each of `channels` elements of a pixel, `cx.lanes` at a time.
+    pub(crate) fn reduce<A: Lane>(
+        &self,
+        channels: usize,
+        load: impl Fn(usize, &mut [A]),
+        mut store: impl FnMut(usize, &[A]),
+        cx: &mut Cx<'_>,
+    ) {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let kernel = self.windows.kernel();
         let scratch = match &self.kind {
@@ -164,19 +181,19 @@ impl PoolStep {
         let (acc, scratch) = cx.temps.get::<A>((1 + scratch) * lanes).split_at_mut(lanes);
         for p in 0..self.windows.pixels() {
             let covered = self.windows.covered(p);
-            for c in 0..self.channels {
-                let element = |i: usize| covered[i] as usize * self.channels + c;
+            for c in 0..channels {
+                let element = |i: usize| covered[i] as usize * channels + c;
                 match &self.kind {
                     Kind::Max => {
                         let row = &mut scratch[..lanes];
-                        x.load(isa, element(0), acc);
+                        load(element(0), acc);
                         for i in 1..covered.len() {
-                            x.load(isa, element(i), row);
+                            load(element(i), row);
                             acc.iter_mut().zip(&*row).for_each(|(a, v)| *a = (*a).max(*v));
                         }
                     }
                     Kind::Average { sum, include_pad, divide } => {
-                        sum.run(isa, covered.len(), |i, row| x.load(isa, element(i), row), acc, scratch);
+                        sum.run(isa, covered.len(), |i, row| load(element(i), row), acc, scratch);
                         let count = if *include_pad { kernel } else { covered.len() };
                         match divide {
                             Div::Reciprocal(r) => {
@@ -191,7 +208,7 @@ impl PoolStep {
                     }
                 }
                 self.cast.apply(isa, acc);
-                out.store(isa, p * self.channels + c, acc);
+                store(p * channels + c, acc);
             }
         }
     }

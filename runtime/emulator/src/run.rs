@@ -5,16 +5,18 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use hs_hw::{Program, VerifyError};
+use hs_hw::{Op, Program, VerifyError};
 use hs_runtime::{RunError, TensorInfo, codes::Layout};
 use rayon::prelude::*;
 
 use crate::{
-    Isa, Plan, Width,
+    Isa, NodePlan, Plan, Width,
     compile::{Compiled, compile},
     dot::CHUNK,
-    io::{Codes, Encode, Rows, by_bytes, drain, fill},
+    io::{Codes, Encode, Results, by_bytes, drain, fill},
     lane::{Buf, Cx, Temps},
+    plan,
+    rows::{self, Rows},
     step::{Step, StepOp},
 };
 use hs_runtime::isa::Checked;
@@ -30,6 +32,9 @@ pub struct Options {
     pub least_width: Option<Width>,
     /// Instruction set; `None`: the machine's best.
     pub isa: Option<Isa>,
+    /// How the tensors of a block lie in memory; `None`: rows where windows slide over the input, and wherever
+    /// few rows run, else lanes.
+    pub layout: Option<plan::Layout>,
 }
 
 /// A Program or options that the emulator refuses.
@@ -58,7 +63,10 @@ pub struct Emulator {
     pub(crate) infos: [Vec<TensorInfo>; 2],
     pub(crate) inputs: Vec<Layout>,
     pub(crate) outputs: Vec<Layout>,
-    compiled: Compiled,
+    engine: Engine,
+    /// The same for few rows, made when they first come, where the layout was left to us; `None`: there is no other.
+    few: Option<OnceLock<Option<Rows>>>,
+    least: Width,
     isa: Checked,
     pub(crate) threads: usize,
     block: usize,
@@ -68,14 +76,24 @@ pub struct Emulator {
     scratch: Mutex<Vec<Scratch>>,
 }
 
+/// A compiled Program.
+enum Engine {
+    Lanes(Compiled),
+    Rows(Rows),
+}
+
+/// Fewer rows than this would leave most lanes empty.
+const FEW: usize = 8;
+
 /// Memory of one thread.
 #[derive(Default)]
 struct Scratch {
+    rows: rows::Scratch,
     bufs: Vec<Buf>,
     temps: Temps,
     /// Codes of a block's rows.
     codes: Vec<u8>,
-    rows: Rows,
+    results: Results,
 }
 
 /// Where the codes of one output of a block go.
@@ -112,15 +130,17 @@ impl Emulator {
         if threads == 0 {
             return Err(PlanError::Zero("threads"));
         }
-        let compiled = compile(&program, options.least_width.unwrap_or(Width::I8), isa.isa())?;
+        let least = options.least_width.unwrap_or(Width::I8);
+        let layout = options.layout.unwrap_or_else(|| layout_of(&program));
+        let engine = match layout {
+            plan::Layout::Lanes => Engine::Lanes(compile(&program, least, isa.isa())?),
+            plan::Layout::Rows => Engine::Rows(Rows::compile(&program, least, isa.isa())?),
+        };
+        let few = matches!((options.layout, &engine), (None, Engine::Lanes(_))).then(OnceLock::new);
         let block = match options.block {
             Some(0) => return Err(PlanError::Zero("block")),
             Some(n) => n,
-            None => {
-                let fits = |(n, cache): &(usize, usize)| row_bytes(&compiled) * n <= *cache;
-                let blocks = [(256, CACHE_1), (128, CACHE_1), (64, CACHE_2)];
-                blocks.into_iter().find(fits).map_or(CHUNK, |(n, _)| n)
-            }
+            None => engine.block(),
         };
         let layouts = |ids: Vec<hs_hw::ValueId>| -> Vec<Layout> {
             let layout = |id: &hs_hw::ValueId| Layout::of(program.node(*id)).expect("an input or output");
@@ -128,14 +148,16 @@ impl Emulator {
         };
         let (inputs, outputs) = (layouts(program.inputs()), layouts(program.outputs()));
         let infos = [&inputs, &outputs].map(|side| side.iter().map(crate::executable::info).collect());
-        let macs: u64 = compiled.nodes.iter().map(|n| n.macs).sum();
+        let macs: u64 = engine.nodes().iter().map(|n| n.macs).sum();
         let row_work = macs + inputs.iter().map(|i| 8 * i.row_len() as u64).sum::<u64>();
         Ok(Self {
             row_work,
             infos,
             inputs,
             outputs,
-            compiled,
+            engine,
+            few,
+            least,
             isa,
             threads,
             block,
@@ -152,12 +174,13 @@ impl Emulator {
 
     /// What was chosen for each node, and why.
     pub fn plan(&self) -> Plan {
-        let nodes = self.compiled.nodes.clone();
+        let nodes = self.engine.nodes().to_vec();
         Plan {
+            layout: self.engine.layout(),
             isa: self.isa.isa(),
             threads: self.threads,
             block: self.block,
-            block_bytes: row_bytes(&self.compiled) * self.block.next_multiple_of(CHUNK),
+            block_bytes: self.engine.row_bytes() * self.block.next_multiple_of(self.engine.chunk()),
             macs: nodes.iter().map(|n| n.macs).sum(),
             nodes,
         }
@@ -218,15 +241,26 @@ impl Emulator {
 
     /// Rows of a block when `rows` are to run: fewer than planned where that keeps more threads busy.
     pub(crate) fn block_for(&self, rows: usize) -> usize {
-        let share = rows.div_ceil(self.threads).max(1).next_multiple_of(CHUNK);
+        let share = rows.div_ceil(self.threads).max(1).next_multiple_of(self.engine.chunk());
         self.block.min(share)
+    }
+
+    /// What runs so many rows.
+    fn engine_for(&self, rows: usize) -> EngineRef<'_> {
+        let few = || self.few.as_ref().filter(|_| rows < FEW);
+        let make = || Rows::compile(&self.program, self.least, self.isa.isa()).ok();
+        match (&self.engine, few().and_then(|few| few.get_or_init(make).as_ref())) {
+            (Engine::Rows(r), _) | (Engine::Lanes(_), Some(r)) => EngineRef::Rows(r),
+            (Engine::Lanes(c), None) => EngineRef::Lanes(c),
+        }
     }
 
     /// Runs all blocks. Of several errors the one in the first row counts.
     pub(crate) fn run_blocks(&self, blocks: Vec<Block<'_>>, encode: &Encode<'_>) -> Result<(), RunError> {
+        let engine = self.engine_for(blocks.last().map_or(0, |b| b.rows.end));
         if self.threads == 1 || blocks.len() < 2 {
             let mut scratch = self.borrow();
-            let result = blocks.into_iter().try_for_each(|b| self.run_block(b, encode, &mut scratch));
+            let result = blocks.into_iter().try_for_each(|b| self.run_block(engine, b, encode, &mut scratch));
             self.give_back(scratch);
             return result;
         }
@@ -234,7 +268,7 @@ impl Emulator {
         let results: Vec<Result<(), RunError>> = pool.install(|| {
             let run = |b: Block<'_>| {
                 let mut scratch = self.borrow();
-                let result = self.run_block(b, encode, &mut scratch);
+                let result = self.run_block(engine, b, encode, &mut scratch);
                 self.give_back(scratch);
                 result
             };
@@ -271,46 +305,152 @@ impl Emulator {
 
     fn run_block(
         &self,
+        engine: EngineRef<'_>,
         block: Block<'_>,
         encode: &Encode<'_>,
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let n = block.rows.len();
-        let lanes = n.next_multiple_of(CHUNK);
-        let Scratch { bufs, temps, codes, rows } = scratch;
-        if bufs.is_empty() {
-            bufs.extend(self.compiled.slots.iter().map(|s| Buf::new(s.width)));
+        let mut inputs = Inputs { encode, rows: block.rows, first: None };
+        let Scratch { rows, bufs, temps, codes, results } = scratch;
+        match engine {
+            EngineRef::Lanes(compiled) => self.run_lanes(compiled, &mut inputs, (bufs, temps, codes)),
+            EngineRef::Rows(r) => r.run(self.isa, &mut inputs, rows),
         }
-        for (slot, buf) in self.compiled.slots.iter().zip(&mut *bufs) {
+        if let Some(e) = inputs.first {
+            return Err(e);
+        }
+        for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
+            match engine {
+                EngineRef::Lanes(c) => {
+                    drain(&bufs[c.outputs[i]], (n, n.next_multiple_of(CHUNK)), layout, sink, results);
+                }
+                EngineRef::Rows(r) => r.output((i, n), rows, layout, sink, results),
+            }
+        }
+        Ok(())
+    }
+
+    fn run_lanes(
+        &self,
+        compiled: &Compiled,
+        inputs: &mut Inputs<'_>,
+        (bufs, temps, codes): (&mut Vec<Buf>, &mut Temps, &mut Vec<u8>),
+    ) {
+        let rows = inputs.rows.len();
+        let lanes = rows.next_multiple_of(CHUNK);
+        if bufs.is_empty() {
+            bufs.extend(compiled.slots.iter().map(|s| Buf::new(s.width)));
+        }
+        for (slot, buf) in compiled.slots.iter().zip(&mut *bufs) {
             buf.reserve(slot.len * lanes);
         }
-        let mut first: Option<RunError> = None;
-        for step in &self.compiled.steps {
+        for step in &compiled.steps {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
-                let encode = |codes: Codes<'_>| encode(i, block.rows.clone(), codes);
-                if let Err(e) = fill(&mut out, (n, step.len, lanes), codes, encode)
-                    && first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
-                {
-                    first = Some(e);
-                }
-            } else if first.is_none() {
+                fill(&mut out, (rows, step.len, lanes), codes, |codes| inputs.read(i, codes));
+            } else if inputs.first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
         }
-        if let Some(e) = first {
-            return Err(e);
-        }
-        for ((layout, slot), sink) in self.outputs.iter().zip(&self.compiled.outputs).zip(block.sinks) {
-            drain(&bufs[*slot], (n, lanes), layout, sink, rows);
-        }
-        Ok(())
     }
 }
 
-fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>) {
+/// The inputs of a block as they are read.
+pub(crate) struct Inputs<'a> {
+    encode: &'a Encode<'a>,
+    pub(crate) rows: Range<usize>,
+    /// The error in the first row that has one.
+    pub(crate) first: Option<RunError>,
+}
+
+impl Inputs<'_> {
+    /// Codes of input `i`; after an error they are of no use.
+    pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
+        if let Err(e) = (self.encode)(i, self.rows.clone(), codes)
+            && self.first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
+        {
+            self.first = Some(e);
+        }
+    }
+}
+
+/// The engine that runs a batch.
+#[derive(Clone, Copy)]
+enum EngineRef<'a> {
+    Lanes(&'a Compiled),
+    Rows(&'a Rows),
+}
+
+impl Engine {
+    fn layout(&self) -> plan::Layout {
+        match self {
+            Self::Lanes(_) => plan::Layout::Lanes,
+            Self::Rows(_) => plan::Layout::Rows,
+        }
+    }
+
+    fn nodes(&self) -> &[NodePlan] {
+        match self {
+            Self::Lanes(c) => &c.nodes,
+            Self::Rows(r) => &r.nodes,
+        }
+    }
+
+    /// Bytes of all buffers for one row.
+    fn row_bytes(&self) -> usize {
+        match self {
+            Self::Lanes(c) => c.slots.iter().map(|s| s.len * (s.width.bits() / 8) as usize).sum(),
+            Self::Rows(r) => r.row_bytes(),
+        }
+    }
+
+    /// Rows that a block has a multiple of.
+    fn chunk(&self) -> usize {
+        match self {
+            Self::Lanes(_) => CHUNK,
+            Self::Rows(_) => 1,
+        }
+    }
+
+    /// Rows of a block whose tensors stay in the cache.
+    fn block(&self) -> usize {
+        match self {
+            Self::Lanes(_) => {
+                let fits = |(n, cache): &(usize, usize)| self.row_bytes() * n <= *cache;
+                let blocks = [(256, CACHE_1), (128, CACHE_1), (64, CACHE_2)];
+                blocks.into_iter().find(fits).map_or(CHUNK, |(n, _)| n)
+            }
+            Self::Rows(r) => r.block(),
+        }
+    }
+}
+
+/// The layout that suits a Program: windows that slide over a tensor read its elements many times, which pays where
+/// they are small and lie side by side.
+fn layout_of(program: &Program) -> plan::Layout {
+    let slides = |node: &hs_hw::Node| match &node.op {
+        Op::Dot(d) => !d.window.is_empty(),
+        Op::Pool(p) => !p.window.is_empty(),
+        Op::Input { .. }
+        | Op::Output { .. }
+        | Op::Const(_)
+        | Op::Affine { .. }
+        | Op::Requant(_)
+        | Op::Binary { .. }
+        | Op::Table(_)
+        | Op::Softmax(_)
+        | Op::Reshape
+        | Op::Permute(_)
+        | Op::Concat { .. }
+        | Op::Pad { .. } => false,
+    };
+    if program.nodes.iter().any(slides) { plan::Layout::Rows } else { plan::Layout::Lanes }
+}
+
+pub(crate) fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>) {
     match step.width {
         Width::I8 | Width::I16 | Width::I32 => step.run::<i32>(bufs, out, cx),
         Width::I64 => step.run::<i64>(bufs, out, cx),
@@ -328,11 +468,6 @@ fn low<const N: usize>(code: i64) -> [u8; N] {
 pub(crate) fn split<'a>(rows: usize, block: usize) -> Vec<Block<'a>> {
     let range = |first: usize| first..rows.min(first + block);
     (0..rows).step_by(block).map(|first| Block { rows: range(first), sinks: Vec::new() }).collect()
-}
-
-/// Bytes of all buffers for one row.
-fn row_bytes(compiled: &Compiled) -> usize {
-    compiled.slots.iter().map(|s| s.len * (s.width.bits() / 8) as usize).sum()
 }
 
 /// The row that an error is about.

@@ -9,7 +9,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
-use kernel::{Product, Terms, TileJob};
+use kernel::{Terms, TileJob};
 use tile::{MOST_OUTPUTS, Multiply, VectorTile};
 
 use crate::{
@@ -22,9 +22,9 @@ use crate::{
 
 use hs_runtime::isa::Checked;
 
-pub(crate) use kernel::TileLane;
-pub(crate) use plan::{Choice, Found};
-pub(crate) use tail::Stage;
+pub(crate) use kernel::{Product, TileLane};
+pub(crate) use plan::{Choice, Found, Narrow};
+pub(crate) use tail::{SPLIT, Stage};
 pub(crate) use tile::CHUNK;
 
 #[cfg(target_arch = "x86_64")]

@@ -96,22 +96,11 @@ impl<'a> Choice<'a> {
     ) -> Option<Self> {
         let (spatial, channels) = shape.split_last().map_or((&[][..], 1), |(c, s)| (s, *c));
         let outputs = node.channels();
-        let padded = dot.window.iter().any(|w| w.pad_begin + w.pad_end > 0);
-        let zero = |frac| Interval::point(0, frac);
-        let range = if padded { x_range.union(zero(x_range.frac))? } else { x_range };
-        let weights = codes_range(&dot.weight);
-        let products = range.mul(weights)?.union(zero(range.frac + weights.frac))?;
-        let product = x.mul(dot.weight.format).ok()?;
-        let context = Context { node, dot, x: range, weights, product, products };
-        let sums = match dot.accum {
-            Accum::Exact(_) => Some(range::dot_sum(dot, outputs, x_range)?),
-            Accum::Stepwise { .. } => None,
-        };
+        let (context, sums, padded) = Context::new(node, dot, (x, x_range))?;
         let reorder = context.reorder();
         let shape = Shape { channels, outputs, groups: dot.groups };
         let explicit = isa != Isa::Generic && least <= Width::I32 && stored == Width::I32;
-        let narrow =
-            explicit.then(|| Narrow::plan(&context, &shape, (reorder.as_ref(), sums.as_ref()))).flatten();
+        let narrow = explicit.then(|| Narrow::plan(&context, (reorder.as_ref(), sums.as_ref()))).flatten();
         let mut choice = Self {
             group: None,
             chosen: match narrow {
@@ -189,7 +178,7 @@ impl<'a> Choice<'a> {
             // Bits are dropped from products of codes, not of codes less a zero.
             Product::Shifted { drop, .. } => {
                 let exact = Packing::of(2, self.x).is_some_and(|p| p.zero() == 0);
-                let sixteen = matches!(&self.chosen, Chosen::Narrow(n) if n.sixteen);
+                let sixteen = matches!(&self.chosen, Chosen::Narrow(n) if n.sixteen.is_some());
                 if sixteen && exact && fits(&(2, Multiply::Sixteen { drop })) { 2 } else { 1 }
             }
         }
@@ -216,7 +205,9 @@ impl<'a> Choice<'a> {
             Chosen::Narrow(n) => {
                 let multiply = Multiply::of(packing, n.product, n.split.is_some());
                 let kernel = multiply.describe(isa).to_owned();
-                let stages = n.stages.into_iter().chain(more.iter().cloned()).collect();
+                let short = matches!(multiply, Multiply::Sixteen { .. });
+                let first = n.sixteen.flatten().filter(|_| short);
+                let stages = first.into_iter().chain(n.stages).chain(more.iter().cloned()).collect();
                 let (tiles, vector) = context.vector(&shape, multiply, packing, &n.add, (isa, Some(stages)));
                 let (runs, ends) = windows.runs();
                 let how = Tiles::Vector(vector);
@@ -271,27 +262,32 @@ fn is_short(product: Product) -> bool {
 }
 
 /// Sums of 32 bits whose casts are stages.
-struct Narrow {
-    product: Product,
+pub(crate) struct Narrow {
+    pub(crate) product: Product,
     /// What each output's sum starts with.
-    add: Vec<i128>,
-    stages: Vec<Stage>,
+    pub(crate) add: Vec<i128>,
+    pub(crate) stages: Vec<Stage>,
     /// Bits of the lower part where a sum is kept in two.
-    split: Option<u32>,
-    /// Whether 16 bits of the sum and of each shifted product are enough.
-    sixteen: bool,
-    partial: Interval,
-    why: String,
+    pub(crate) split: Option<u32>,
+    /// What comes first where 16 bits of the sum and of each shifted product are enough.
+    sixteen: Option<Option<Stage>>,
+    pub(crate) partial: Interval,
+    pub(crate) why: String,
 }
 
 impl Narrow {
+    /// For inputs of a format and range; `None` where the sums need more.
+    pub(crate) fn new(node: &Node, dot: &Dot, x: (Format, Interval)) -> Option<Self> {
+        let (context, sums, _) = Context::new(node, dot, x)?;
+        Self::plan(&context, (context.reorder().as_ref(), sums.as_ref()))
+    }
+
     fn plan(
         context: &Context<'_>,
-        shape: &Shape,
         (reorder, sums): (Option<&Reorder>, Option<&range::SumRange>),
     ) -> Option<Self> {
         let Context { node, dot, x, weights, product, products } = context;
-        let zeros = || vec![0; shape.outputs];
+        let zeros = || vec![0; node.channels()];
         let starts = context.start().unwrap_or_else(zeros);
         let bits = |i: (i128, i128)| Interval::new(i.0, i.1, 0).format().map_or(128, Format::width);
         if !Width::I32.fits(*x) || !Width::I32.fits(*weights) {
@@ -327,14 +323,14 @@ impl Narrow {
             };
             let least = i128::from(i16::MIN)..=i128::from(i16::MAX);
             let sixteen = is_short(kind) && least.contains(&tail.sum.0) && least.contains(&tail.sum.1);
-            let first = sixteen.then(|| Stage::keep(16, true));
-            let stages = first.into_iter().chain([tail.stage]).collect();
+            let sixteen = sixteen.then(|| Some(Stage::keep(16, true)));
+            let stages = vec![tail.stage];
             return Some(Self { product: kind, add: tail.add, stages, split: None, sixteen, partial, why });
         }
         // In two parts: high × 2^8 + low, the weights' own parts.
         let drop = tail.stage.drop.checked_sub(SPLIT)?;
         let parts = |part: fn(i64) -> i64| {
-            let terms = dot.weight.len() / shape.outputs;
+            let terms = dot.weight.len() / node.channels();
             dot.weight.data.chunks(terms).zip(&tail.add).try_fold((0i128, 0i128), |(lo, hi), (w, add)| {
                 let sum = |end: fn(i128, i128) -> i128| {
                     w.iter().try_fold(i128::from(part(*add as i64)), |sum, w| {
@@ -357,7 +353,7 @@ impl Narrow {
         let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
         let stages = vec![Stage { drop, ..tail.stage }];
         let split = Some(SPLIT);
-        fits.then_some(Self { product: kind, add: tail.add, stages, split, sixteen: false, partial, why })
+        fits.then_some(Self { product: kind, add: tail.add, stages, split, sixteen: None, partial, why })
     }
 
     /// An accumulator that wraps: the low bits of the sum are kept, then cast.
@@ -375,10 +371,31 @@ impl Narrow {
             add: starts.iter().map(|s| s >> r.left).collect(),
             stages: vec![keep, cast],
             split: None,
-            sixteen: is_short(r.product) && width <= 16,
+            sixteen: (is_short(r.product) && width <= 16).then_some(None),
             partial: range,
             why,
         })
+    }
+}
+
+impl<'a> Context<'a> {
+    /// And the ranges of exact sums, and whether windows reach into padding.
+    fn new(
+        node: &'a Node,
+        dot: &'a Dot,
+        (x, x_range): (Format, Interval),
+    ) -> Option<(Self, Option<range::SumRange>, bool)> {
+        let padded = dot.window.iter().any(|w| w.pad_begin + w.pad_end > 0);
+        let zero = |frac| Interval::point(0, frac);
+        let range = if padded { x_range.union(zero(x_range.frac))? } else { x_range };
+        let weights = codes_range(&dot.weight);
+        let products = range.mul(weights)?.union(zero(range.frac + weights.frac))?;
+        let product = x.mul(dot.weight.format).ok()?;
+        let sums = match dot.accum {
+            Accum::Exact(_) => Some(range::dot_sum(dot, node.channels(), x_range)?),
+            Accum::Stepwise { .. } => None,
+        };
+        Some((Self { node, dot, x: range, weights, product, products }, sums, padded))
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
 use hs_hw::{Act, Codes, Node, range};
 
+use crate::cast::wrap;
+
 /// Instructions on a value, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stage {
@@ -27,6 +29,20 @@ impl Stage {
     /// Keeps the low `bits` of a value.
     pub(crate) fn keep(bits: u32, signed: bool) -> Self {
         Self { scale: None, bias: None, left: 0, add: 0, drop: 0, clamp: None, wrap: Some((bits, signed)) }
+    }
+
+    /// All of it, on each value; it must be the same for all outputs.
+    #[inline(always)]
+    pub(crate) fn apply_to(&self, values: &mut [i32]) {
+        for v in &mut *values {
+            *v = v.wrapping_shl(self.left).wrapping_add(self.add).wrapping_shr(self.drop);
+        }
+        if let Some((lo, hi)) = self.clamp {
+            values.iter_mut().for_each(|v| *v = (*v).max(lo).min(hi));
+        }
+        if let Some((bits, signed)) = self.wrap {
+            wrap(values, bits, signed);
+        }
     }
 
     /// An exact function and a cast of values of `from` in `range`; `None` where it takes more than a stage.

@@ -1,23 +1,26 @@
 //! Emulator against interpreter.
 
-use hs_emulator::{Emulator, Isa, Options, Width};
+use hs_emulator::{Emulator, Isa, Layout, Options, Width};
 use hs_hw::{Program, interp, testing::random_inputs};
 
 const ROWS: [usize; 6] = [65, 1, 64, 7, 0, 33];
 const BLOCKS: [Option<usize>; 6] = [None, Some(7), Some(64), Some(1), Some(65), Some(16)];
 
-/// Every width with every instruction set; threads, blocks and rows take turns.
+/// Every width with every instruction set and layout; threads, blocks and rows take turns.
 fn options(seed: u64) -> Vec<(Options, usize)> {
     let isas = Isa::ALL.into_iter().filter(|isa| isa.is_available());
-    let all = isas.flat_map(|isa| Width::ALL.map(|width| (isa, width)));
-    all.enumerate()
-        .map(|(i, (isa, width))| {
+    let layouts = [Layout::Lanes, Layout::Rows];
+    let all = isas.flat_map(|isa| Width::ALL.map(|width| layouts.map(|layout| (isa, width, layout))));
+    all.flatten()
+        .enumerate()
+        .map(|(i, (isa, width, layout))| {
             let turn = seed as usize + i;
             let options = Options {
                 threads: Some(1 + turn % 3),
                 block: BLOCKS[turn / 3 % BLOCKS.len()],
                 least_width: Some(width),
                 isa: Some(isa),
+                layout: Some(layout),
             };
             (options, ROWS[turn % ROWS.len()])
         })

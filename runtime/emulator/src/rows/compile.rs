@@ -1,0 +1,155 @@
+//! From a Program to steps over rows.
+
+use std::sync::Arc;
+
+use hs_hw::{Node, Op, Program};
+
+use super::{
+    Operation, Rows, Step,
+    dot::{Dot, macs},
+    each::Each,
+    lanes::{Lanes, place},
+    moves::Gather,
+    storage::Storage,
+};
+use crate::{
+    Isa, PlanError,
+    compile::{Fused, Slot, Slots, Value, choice, last_uses, plan_node, values},
+    eltwise::codes_range,
+    lane::{Packing, Width},
+    plan::NodePlan,
+    step::{self, Operand, StepOp},
+};
+
+/// Compiles a verified Program for integers of at least `least`.
+pub(super) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Rows, PlanError> {
+    let planner = Planner { program, values: values(program, least), storage: storage(program), least, isa };
+    let last_use = last_uses(program, &planner.values);
+    let mut slots = Slots::default();
+    let mut slot_of: Vec<Option<usize>> = vec![None; program.nodes.len()];
+    let (mut steps, mut nodes) = (Vec::new(), Vec::new());
+    for (id, node) in program.iter() {
+        let at = id.index();
+        let (operation, mut plan) = planner.node(at, node)?;
+        let storage = planner.storage[at];
+        plan.stores = storage.width();
+        nodes.push(plan);
+        if let Some((width, operation)) = operation {
+            let operand = |id: &hs_hw::ValueId| {
+                if let Op::Const(c) = &program.node(*id).op {
+                    Operand::Const(Arc::clone(&c.data))
+                } else {
+                    Operand::Slot(slot_of[planner.values[id.index()].home].expect("computed before"))
+                }
+            };
+            let inputs = node.inputs.iter().map(operand).collect();
+            let lens = node.inputs.iter().map(|id| program.node(*id).len()).collect();
+            let out = slots.take(Slot { width: storage, len: node.len() });
+            slot_of[at] = Some(out);
+            steps.push(Step { operation, inputs, lens, out, len: node.len(), width });
+        }
+        // Buffers whose last reader this was, or whose value nobody reads.
+        let home = |id: &hs_hw::ValueId| planner.values[id.index()].home;
+        let read = node.inputs.iter().map(home).chain([planner.values[at].home]);
+        let mut done: Vec<usize> = read.filter(|home| last_use[*home] <= at).collect();
+        done.sort_unstable();
+        done.dedup();
+        done.into_iter().filter_map(|home| slot_of[home]).for_each(|slot| slots.free(slot));
+    }
+    let home = |id: &hs_hw::ValueId| planner.values[id.index()].home;
+    let slot = |id: &hs_hw::ValueId| slot_of[home(id)].expect("every output was computed");
+    let outputs = program.outputs().iter().map(slot).collect();
+    Ok(Rows { steps, slots: slots.all, outputs, nodes })
+}
+
+/// How every node's tensor is stored. What is only moved is stored alike.
+fn storage(program: &Program) -> Vec<Storage> {
+    let mut all: Vec<Storage> = Vec::with_capacity(program.nodes.len());
+    for (node, range) in program.nodes.iter().zip(hs_hw::range::ranges(program)) {
+        all.push(if node.op.moves_data() { all[node.inputs[0].index()] } else { Storage::of(range) });
+    }
+    all
+}
+
+struct Planner<'a> {
+    program: &'a Program,
+    values: Vec<Value>,
+    storage: Vec<Storage>,
+    least: Width,
+    isa: Isa,
+}
+
+type Planned = (Option<(Width, Operation)>, NodePlan);
+
+impl Planner<'_> {
+    fn node(&self, at: usize, node: &Node) -> Result<Planned, PlanError> {
+        if let Some((dot, plan)) = self.dot(at, node) {
+            return Ok((Some((Width::I32, Operation::Dot(Box::new(dot)))), plan));
+        }
+        let choice = choice(self.program, node, &self.values, self.least, self.isa)?;
+        let least = self.least.max(Width::I32);
+        let (step, mut plan) = plan_node(self.program, node, &self.values, least, (choice, &Fused::No))?;
+        let Some((width, op)) = step else { return Ok((None, plan)) };
+        let operation = match op {
+            StepOp::Input(i) => Ok(Operation::Input(i)),
+            StepOp::Affine(a) if a.finish.is_uniform() => Ok(Operation::Each(Each::Affine(a))),
+            StepOp::Requant(r) if r.finish.is_uniform() => Ok(Operation::Each(Each::Requant(r))),
+            StepOp::Binary(b) if b.finish.is_uniform() => Ok(Operation::Each(Each::Binary(b))),
+            StepOp::Table(t) => Ok(Operation::Each(Each::Table(t))),
+            StepOp::Pool(p) => Ok(Operation::Pool(p)),
+            StepOp::Gather(g) => Ok(Operation::Gather(Gather::new(&g))),
+            StepOp::Concat(c) => Ok(Operation::Concat(c)),
+            op @ (StepOp::Dot(_)
+            | StepOp::Affine(_)
+            | StepOp::Requant(_)
+            | StepOp::Binary(_)
+            | StepOp::Softmax(_)
+            | StepOp::Argmax(_)) => Err(op),
+        };
+        let operation = operation.unwrap_or_else(|op| {
+            plan.kernel.push_str(", transposed to lanes");
+            Operation::Lanes(Box::new(self.lanes(at, node, width, op)))
+        });
+        Ok((Some((width, operation)), plan))
+    }
+
+    fn dot(&self, at: usize, node: &Node) -> Option<(Dot, NodePlan)> {
+        let Op::Dot(dot) = &node.op else { return None };
+        let (input, from) = (self.program.node(node.inputs[0]), node.inputs[0].index());
+        let x = (input.format(), self.values[from].range);
+        let stored = (self.storage[from], self.storage[at]);
+        let (step, narrow) = Dot::plan(node, dot, &input.shape, x, stored, (self.isa, self.least))?;
+        let bits = |i: hs_fixed::Interval| i.format().map_or(128, hs_fixed::Format::width);
+        let plan = NodePlan {
+            node: node.name.clone(),
+            op: node.op.keyword(),
+            kernel: step.describe(self.isa),
+            computes: Some(Width::I32),
+            stores: Width::I32,
+            operand_bits: vec![bits(x.1), bits(codes_range(&dot.weight))],
+            range: Some((narrow.partial.lo.to_string(), narrow.partial.hi.to_string())),
+            macs: macs(node, dot, &input.shape),
+            why: narrow.why,
+        };
+        Some((step, plan))
+    }
+
+    /// The step in lanes.
+    fn lanes(&self, at: usize, node: &Node, width: Width, op: StepOp) -> Lanes {
+        let mut operands = Vec::new();
+        let mut inputs = Vec::new();
+        for (i, id) in node.inputs.iter().enumerate() {
+            if let Op::Const(c) = &self.program.node(*id).op {
+                operands.push(Operand::Const(Arc::clone(&c.data)));
+                inputs.push(None);
+            } else {
+                let place = place(i, self.values[id.index()].stores);
+                operands.push(Operand::Slot(place));
+                inputs.push(Some((self.program.node(*id).len(), place)));
+            }
+        }
+        let out = place(node.inputs.len(), self.values[at].stores);
+        let packing = Packing::Single;
+        Lanes { step: step::Step { op, inputs: operands, out, packing, len: node.len(), width }, inputs }
+    }
+}

@@ -1,0 +1,337 @@
+//! Dense layers and convolutions over rows.
+
+use std::ops::Range;
+
+use hs_fixed::{Format, Interval};
+use hs_hw::{Node, Window};
+
+use super::{
+    Cx,
+    close::{Close, Kind, Sums},
+    grown,
+    input::Input,
+    kernel::{Job, Line, MOST_LINES, Multiply, Run, VECTOR, most_lines, pixels, run},
+    storage::{Storage, Tensor},
+};
+use crate::{
+    Isa,
+    dot::{Narrow, Product, SPLIT},
+    eltwise::codes_range,
+    lane::{Packing, Width},
+};
+
+/// A planned [`hs_hw::Dot`] over rows.
+#[derive(Debug)]
+pub(super) struct Dot {
+    input: Input,
+    multiply: Multiply,
+    /// Place of each output pixel in a prepared row, in bytes.
+    pixels: Box<[usize]>,
+    outputs: usize,
+    runs: Box<[Run]>,
+    tiles: Box<[Tile]>,
+    weights: Box<[Line]>,
+    close: Close,
+}
+
+/// Outputs that are summed together.
+#[derive(Debug)]
+struct Tile {
+    /// The first, and how many.
+    output: usize,
+    outputs: usize,
+    /// Lines of sums, and the first one among all tiles'.
+    lines: usize,
+    first: usize,
+    /// Its weights.
+    weights: Range<usize>,
+    /// Bytes from a pixel's place to the first input element of its group.
+    shift: usize,
+    shifts: [usize; MOST_LINES],
+    reach: usize,
+}
+
+/// Consecutive terms that are multiplied with consecutive input elements.
+struct Terms {
+    /// Elements from a pixel's place.
+    delta: usize,
+    first: usize,
+    n: usize,
+}
+
+/// The parts of a weight that are multiplied on their own.
+const WHOLE: [fn(i64) -> i64; 1] = [|w| w];
+const HALVES: [fn(i64) -> i64; 2] = [|w| w >> SPLIT, |w| w & ((1 << SPLIT) - 1)];
+
+/// How terms are multiplied, and the code that zero bits of the input stand for.
+fn multiply(
+    narrow: &Narrow,
+    (x, weights): (Interval, Interval),
+    each: bool,
+    (isa, least): (Isa, Width),
+) -> Option<(Multiply, i32)> {
+    if let Product::Shifted { half, drop } = narrow.product {
+        // Beyond the sign there is nothing to drop.
+        return (!each).then_some((Multiply::Shifted { half: half as i32, drop: drop.min(31) }, 0));
+    }
+    let fit = |bits: u32| {
+        let end = 1i128 << (bits - 1);
+        -end <= weights.lo && weights.hi < end
+    };
+    let packing = |group| Packing::of(group, x).map(Packing::zero);
+    // Halves of wider weights need a sign bit more.
+    let short = if narrow.split.is_some() { 16 + SPLIT } else { 16 };
+    let quads = isa == Isa::Avx512Vnni && least <= Width::I8 && !each && narrow.split.is_none();
+    if quads
+        && fit(8)
+        && let Some(zero) = packing(4)
+    {
+        return Some((Multiply::Quads, zero));
+    }
+    if least <= Width::I16
+        && fit(short)
+        && let Some(zero) = packing(2)
+    {
+        return Some((if each { Multiply::EachShort } else { Multiply::Pairs }, zero));
+    }
+    Some((if each { Multiply::EachWhole } else { Multiply::Whole }, 0))
+}
+
+impl Dot {
+    /// `None` where sums of 32 bits do not do. `stored`: storage of the input and of the result.
+    pub(super) fn plan(
+        node: &Node,
+        dot: &hs_hw::Dot,
+        shape: &[usize],
+        (x, range): (Format, Interval),
+        stored: (Storage, Storage),
+        (isa, least): (Isa, Width),
+    ) -> Option<(Self, Narrow)> {
+        if least > Width::I32 {
+            return None;
+        }
+        let mut narrow = Narrow::new(node, dot, (x, range))?;
+        let (channels, spatial) = shape.split_last().map_or((1, &[][..]), |(c, s)| (*c, s));
+        let outputs = node.channels();
+        let each = dot.groups > 1 && dot.groups == channels && outputs == channels;
+        let (multiply, zero) = multiply(&narrow, (range, codes_range(&dot.weight)), each, (isa, least))?;
+        let output = &node.shape[..node.shape.len() - 1];
+        let (input, places) = Input::plan(dot, (spatial, channels), output, stored.0, (multiply, zero));
+        let per_term = channels / dot.groups;
+        let terms = terms(&places.positions, (channels, per_term));
+        let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &HALVES } else { &WHOLE };
+        let mut plan = Packer {
+            dot,
+            narrow: &narrow,
+            terms: &terms,
+            parts,
+            multiply,
+            zero,
+            outputs,
+            packed: Packed::default(),
+        };
+        let groups = if each { 1 } else { dot.groups };
+        let per_group = outputs / groups;
+        let most = most_lines(isa) / parts.len();
+        for group in 0..groups {
+            let vectors = per_group.div_ceil(VECTOR);
+            let tiles = vectors.div_ceil(most);
+            let (mut first, end) = (group * per_group, (group + 1) * per_group);
+            for tile in 0..tiles {
+                let here = (vectors - tile).div_ceil(tiles);
+                let next = end.min(first + here * VECTOR);
+                let shift = if each { first } else { group * per_term };
+                plan.tile(first..next, here, shift);
+                first = next;
+            }
+        }
+        let Packed { weights, init, tiles } = plan.packed;
+        let bytes = multiply.bytes();
+        let kind = if narrow.split.is_some() { Kind::Split } else { Kind::Whole };
+        let step = Self {
+            input,
+            multiply,
+            pixels: places.pixels.iter().map(|p| p * bytes).collect(),
+            outputs,
+            runs: terms.iter().map(|t| t.run(multiply)).collect(),
+            tiles: tiles.into(),
+            weights: weights.into(),
+            close: Close::new(init, kind, std::mem::take(&mut narrow.stages), stored.1),
+        };
+        Some((step, narrow))
+    }
+
+    /// What runs it.
+    pub(super) fn describe(&self, isa: Isa) -> String {
+        let kind = match &self.close.kind {
+            Kind::Whole => "",
+            Kind::Split => ", weights in halves",
+            Kind::Scaled { .. } => ", scaled",
+        };
+        let casts = if self.close.is_plain() { "" } else { ", casts in stages" };
+        format!("{}{kind}{casts}", self.multiply.describe(isa))
+    }
+
+    /// Bytes of memory for each row, beside its tensors.
+    pub(super) fn scratch(&self) -> usize {
+        self.input.scratch()
+    }
+
+    pub(super) fn run(&self, x: &Tensor, out: &mut Tensor, cx: &mut Cx<'_>) {
+        let Cx { isa, rows, temps } = cx;
+        let x = self.input.prepare(*isa, x, *rows, &mut temps.prepared);
+        let (places, sums) = (&mut temps.places, &mut temps.sums);
+        let total = *rows * self.pixels.len();
+        places.clear();
+        let row = self.input.row();
+        places.extend((0..*rows).flat_map(|r| self.pixels.iter().map(move |p| p + r * row)));
+        // A tile has a fixed number of pixels; those beyond the last are computed and left.
+        let last = places.last().copied().unwrap_or(0);
+        places.extend([last; VECTOR]);
+        for tile in &self.tiles {
+            let most = pixels(isa.isa(), tile.lines);
+            let mut first = 0;
+            while first < total {
+                let n = if first + 1 == total { 1 } else { most };
+                let acc = grown(sums, n * tile.lines * VECTOR);
+                let job = Job {
+                    x: &x[tile.shift..],
+                    pixels: &places[first..first + n],
+                    runs: &self.runs,
+                    reach: tile.reach,
+                    weights: &self.weights[tile.weights.clone()],
+                    lines: tile.lines,
+                    shifts: tile.shifts,
+                    acc: &mut *acc,
+                };
+                run(*isa, self.multiply, job);
+                let done = n.min(total - first);
+                let sums = Sums {
+                    acc: &acc[..done * tile.lines * VECTOR],
+                    lines: tile.lines,
+                    first: tile.first,
+                    outputs: tile.outputs,
+                    at: first * self.outputs + tile.output,
+                    stride: self.outputs,
+                };
+                self.close.run(*isa, &sums, out);
+                first += done;
+            }
+        }
+    }
+}
+
+/// Terms of a row: positions of the kernel that lie side by side are one piece, where a term is all channels.
+fn terms(positions: &[usize], (channels, per_term): (usize, usize)) -> Vec<Terms> {
+    let mut terms: Vec<Terms> = Vec::new();
+    for (position, delta) in positions.iter().enumerate() {
+        match terms.last_mut() {
+            Some(t) if per_term == channels && t.delta + t.n == *delta => t.n += channels,
+            _ => terms.push(Terms { delta: *delta, first: position * per_term, n: per_term }),
+        }
+    }
+    terms
+}
+
+impl Terms {
+    fn run(&self, multiply: Multiply) -> Run {
+        Run { delta: self.delta * multiply.bytes(), words: self.n.div_ceil(multiply.group()) }
+    }
+}
+
+/// Multiplications of a row, padding left out.
+pub(super) fn macs(node: &Node, dot: &hs_hw::Dot, shape: &[usize]) -> u64 {
+    let covered = |(axis, w): (usize, &Window)| -> u64 {
+        let inside = |o| (0..w.kernel).filter(|k| w.position(o, *k, shape[axis]).is_some()).count() as u64;
+        (0..node.shape[axis]).map(inside).sum()
+    };
+    let channels = shape.last().map_or(1, |c| *c);
+    let windows: u64 = dot.window.iter().enumerate().map(covered).product();
+    windows * (channels / dot.groups * node.channels()) as u64
+}
+
+#[derive(Default)]
+struct Packed {
+    weights: Vec<Line>,
+    init: Vec<[i32; VECTOR]>,
+    tiles: Vec<Tile>,
+}
+
+/// Lays weights out as the kernel reads them.
+struct Packer<'a> {
+    dot: &'a hs_hw::Dot,
+    narrow: &'a Narrow,
+    terms: &'a [Terms],
+    parts: &'a [fn(i64) -> i64],
+    multiply: Multiply,
+    zero: i32,
+    outputs: usize,
+    packed: Packed,
+}
+
+impl Packer<'_> {
+    /// Adds a tile of outputs in `vectors`, whose first input element is `shift` elements from a pixel's place.
+    fn tile(&mut self, outputs: Range<usize>, vectors: usize, shift: usize) {
+        let Self { multiply, parts, .. } = *self;
+        let (group, bytes) = (multiply.group(), multiply.bytes());
+        let (begin, first) = (self.packed.weights.len(), self.packed.init.len());
+        let lines = || parts.iter().flat_map(|part| (0..vectors).map(move |v| (*part, v)));
+        let output =
+            |v: usize, lane: usize| Some(outputs.start + v * VECTOR + lane).filter(|o| *o < outputs.end);
+        for t in self.terms {
+            for word in (0..t.n).step_by(group) {
+                let terms = t.first + word..t.first + t.n.min(word + group);
+                for (part, v) in lines() {
+                    let word = |lane| output(v, lane).map_or(0, |o| self.word(o, terms.clone(), part));
+                    self.packed.weights.push(Line(std::array::from_fn(word)));
+                }
+            }
+        }
+        for (part, v) in lines() {
+            let start = |lane| output(v, lane).map_or(0, |o| self.start(o, part));
+            self.packed.init.push(std::array::from_fn(start));
+        }
+        let each = multiply.reads(1) > 4;
+        let mut shifts = [0; MOST_LINES];
+        if each {
+            lines().zip(&mut shifts).for_each(|((_, v), shift)| *shift = v * VECTOR * bytes);
+        }
+        let reads = |t: &Terms| {
+            let run = t.run(multiply);
+            run.delta + if each { multiply.reads(vectors) } else { 4 * run.words }
+        };
+        let tile = Tile {
+            output: outputs.start,
+            outputs: outputs.len(),
+            lines: vectors * parts.len(),
+            first,
+            weights: begin..self.packed.weights.len(),
+            shift: shift * bytes,
+            shifts,
+            reach: self.terms.iter().map(reads).max().unwrap_or(0),
+        };
+        self.packed.tiles.push(tile);
+    }
+
+    fn weights(&self, output: usize) -> &[i64] {
+        let terms = self.dot.weight.len() / self.outputs;
+        &self.dot.weight.data[output * terms..(output + 1) * terms]
+    }
+
+    /// The parts of weights that share a word.
+    fn word(&self, output: usize, terms: Range<usize>, part: fn(i64) -> i64) -> i32 {
+        let bits = match self.multiply {
+            Multiply::EachShort => 16,
+            m => 32 / m.group() as u32,
+        };
+        let low = |w: i64| part(w) as u32 & (u32::MAX >> (32 - bits));
+        let weights = &self.weights(output)[terms];
+        weights.iter().rev().fold(0u64, |word, w| word << bits | u64::from(low(*w))) as i32
+    }
+
+    /// What a sum starts with: elements are read less the input's zero. Right modulo 2^32.
+    fn start(&self, output: usize, part: fn(i64) -> i64) -> i32 {
+        let sum = self.weights(output).iter().fold(0i32, |sum, w| sum.wrapping_add(part(*w) as i32));
+        (part(self.narrow.add[output] as i64) as i32).wrapping_add(sum.wrapping_mul(self.zero))
+    }
+}

@@ -1,0 +1,221 @@
+//! The second way to run a Program: tensors of a block lie as `[row][element]`, channels last, in the narrowest
+//! integers that hold their range.
+//!
+//! Convolutions read each input element many times, so it pays that elements are small, that a few rows fit the
+//! cache and that outputs, not rows, share a vector. What has no kernel here runs in lanes, between transpositions.
+
+mod close;
+mod compile;
+mod dot;
+mod each;
+mod input;
+mod kernel;
+mod lanes;
+mod moves;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+mod storage;
+
+use hs_hw::Program;
+use hs_runtime::{codes::Layout, isa::Checked};
+
+use crate::{
+    Isa, PlanError, Width,
+    compile::Slot,
+    io::{self, Results},
+    lane::{self, Buf, Cx as LanesCx},
+    moves::Concat,
+    plan::NodePlan,
+    pool::PoolStep,
+    run::{Inputs, Sink},
+    step::Operand,
+};
+use dot::Dot;
+use each::{Each, Source};
+use lanes::Lanes;
+use moves::Gather;
+use storage::{Storage, Tensor, each};
+
+/// Bytes of a block's tensors that should stay in the second-level cache.
+const CACHE: usize = 1 << 20;
+/// Most rows of a block: what more of them would save on reading weights is little.
+const MOST_ROWS: usize = 64;
+
+/// A Program ready to run on rows.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    steps: Vec<Step>,
+    slots: Vec<Slot<Storage>>,
+    /// Buffer of each model output.
+    outputs: Vec<usize>,
+    pub(crate) nodes: Vec<NodePlan>,
+}
+
+/// One node's work.
+#[derive(Debug)]
+struct Step {
+    operation: Operation,
+    inputs: Vec<Operand>,
+    /// Elements of each input.
+    lens: Vec<usize>,
+    /// Buffer of the result, and its elements.
+    out: usize,
+    len: usize,
+    /// Width computed in.
+    width: Width,
+}
+
+#[derive(Debug)]
+enum Operation {
+    /// Model input of this index.
+    Input(usize),
+    Dot(Box<Dot>),
+    Each(Each),
+    Pool(Box<PoolStep>),
+    Gather(Gather),
+    Concat(Concat),
+    Lanes(Box<Lanes>),
+}
+
+/// Memory of one thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    tensors: Vec<Tensor>,
+    temps: Temps,
+}
+
+/// Memory that a step needs while it runs; kept between blocks.
+#[derive(Default)]
+struct Temps {
+    /// Input of a dot product as its kernel reads it.
+    prepared: Vec<i32>,
+    /// Places of output pixels in it.
+    places: Vec<usize>,
+    sums: Vec<i32>,
+    lanes: lane::Temps,
+    /// Tensors of a step that runs in lanes.
+    bufs: Vec<Buf>,
+}
+
+/// The first `n` places, of whatever content.
+fn grown(v: &mut Vec<i32>, n: usize) -> &mut [i32] {
+    if v.len() < n {
+        v.resize(n, 0);
+    }
+    &mut v[..n]
+}
+
+/// What a step runs with.
+struct Cx<'a> {
+    isa: Checked,
+    rows: usize,
+    temps: &'a mut Temps,
+}
+
+impl Rows {
+    /// Compiles a verified Program for integers of at least `least`.
+    pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Self, PlanError> {
+        compile::compile(program, least, isa)
+    }
+
+    /// Rows of a block whose tensors stay in the cache.
+    pub(crate) fn block(&self) -> usize {
+        (CACHE / self.row_bytes().max(1)).clamp(1, MOST_ROWS)
+    }
+
+    /// Bytes of all buffers for one row.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let scratch = |s: &Step| if let Operation::Dot(d) = &s.operation { d.scratch() } else { 0 };
+        let tensors: usize = self.slots.iter().map(|s| s.len * s.width.bytes()).sum();
+        tensors + self.steps.iter().map(scratch).max().unwrap_or(0)
+    }
+
+    /// Runs the rows of a block.
+    pub(crate) fn run(&self, isa: Checked, inputs: &mut Inputs<'_>, scratch: &mut Scratch) {
+        let rows = inputs.rows.len();
+        let Scratch { tensors, temps } = scratch;
+        if tensors.is_empty() {
+            tensors.extend(self.slots.iter().map(|s| Tensor::new(s.width)));
+        }
+        for (slot, tensor) in self.slots.iter().zip(&mut *tensors) {
+            tensor.reserve(slot.len * rows);
+        }
+        for step in &self.steps {
+            let mut out = std::mem::take(&mut tensors[step.out]);
+            if let Operation::Input(i) = &step.operation {
+                out.receive(rows * step.len, |codes| inputs.read(*i, codes));
+            } else if inputs.first.is_none() {
+                let mut cx = Cx { isa, rows, temps: &mut *temps };
+                match step.width {
+                    Width::I8 | Width::I16 | Width::I32 => step.run::<i32>(tensors, &mut out, &mut cx),
+                    Width::I64 => step.run::<i64>(tensors, &mut out, &mut cx),
+                    Width::I128 => step.run::<i128>(tensors, &mut out, &mut cx),
+                }
+            }
+            tensors[step.out] = out;
+        }
+    }
+
+    /// Model output `i` of the `rows` that ran last.
+    pub(crate) fn output(
+        &self,
+        (i, rows): (usize, usize),
+        scratch: &Scratch,
+        layout: &Layout,
+        sink: Sink<'_>,
+        results: &mut Results,
+    ) {
+        let (tensor, isa) = (&scratch.tensors[self.outputs[i]], layout.checked());
+        match (sink, io::scale(layout)) {
+            (Sink::F32(to), Some(scale)) => {
+                each!(tensor, v => to.iter_mut().zip(v).for_each(|(to, code)| *to = *code as f32 * scale));
+            }
+            (sink, _) => {
+                let n = rows * layout.row_len();
+                results.pass(n, layout, sink, |codes, _| tensor.load(isa, 0, codes));
+            }
+        }
+    }
+}
+
+impl Step {
+    fn run<A: lane::Lane>(&self, tensors: &[Tensor], out: &mut Tensor, cx: &mut Cx<'_>) {
+        let tensor = |i: usize| match &self.inputs[i] {
+            Operand::Slot(s) => &tensors[*s],
+            Operand::Const(_) => unreachable!("verified: this op reads no constant"),
+        };
+        let source = |i: usize| {
+            self.inputs.get(i).map(|o| match o {
+                Operand::Slot(s) => Source::Tensor(&tensors[*s]),
+                Operand::Const(c) => Source::Const(c),
+            })
+        };
+        match &self.operation {
+            Operation::Input(_) => unreachable!("inputs are stored, not run"),
+            Operation::Dot(d) => d.run(tensor(0), out, cx),
+            Operation::Each(e) => e.run::<A>([source(0), source(1)], out, self.len, cx),
+            Operation::Pool(p) => {
+                let (x, isa, channels) = (tensor(0), cx.isa, p.channels());
+                let mut lanes = LanesCx { isa, lanes: channels, temps: &mut cx.temps.lanes };
+                for r in 0..cx.rows {
+                    let (from, to) = (r * self.lens[0], r * self.len);
+                    let load = |e: usize, row: &mut [A]| x.load(isa, from + e * channels, row);
+                    let store = |e: usize, row: &[A]| out.store(isa, to + e * channels, row);
+                    p.reduce::<A>(1, load, store, &mut lanes);
+                }
+            }
+            Operation::Gather(g) => g.run(tensor(0), out, (self.lens[0], self.len), cx.rows),
+            Operation::Concat(c) => {
+                let inputs = (0..self.inputs.len()).filter_map(source).zip(self.lens.iter().copied());
+                moves::concat::<A>(c, inputs, out, self.len, cx);
+            }
+            Operation::Lanes(l) => {
+                let tensors = self.inputs.iter().map(|o| match o {
+                    Operand::Slot(s) => Some(&tensors[*s]),
+                    Operand::Const(_) => None,
+                });
+                l.run(tensors, out, cx);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Convolutions of every shape: strides, dilation, padding, groups, numbers of channels that fill no vector, and the
+//! codes at the ends of 8 and 16 bits.
+
+mod common;
+
+use common::difference;
+use hs_fixed::{Format, Type};
+use hs_hw::{Accum, Act, Codes, Dot, Node, Op, Program, ValueId, Window, testing::Rng};
+
+struct Case {
+    spatial: &'static [usize],
+    /// Channels of input and output, and groups.
+    channels: (usize, usize, usize),
+    /// Kernel, stride, dilation and padding of each axis.
+    window: &'static [(usize, usize, usize, [usize; 2])],
+    /// Types of input, weights and result.
+    types: [&'static str; 3],
+    relu: bool,
+}
+
+fn program(case: &Case, seed: u64) -> Program {
+    let mut rng = Rng::new(seed);
+    let [x, w, y] = case.types.map(|t| t.parse::<Type>().unwrap());
+    let (inputs, outputs, groups) = case.channels;
+    let window = |(kernel, stride, dilation, pad): &(usize, usize, usize, [usize; 2])| Window {
+        kernel: *kernel,
+        stride: *stride,
+        dilation: *dilation,
+        pad_begin: pad[0],
+        pad_end: pad[1],
+    };
+    let window: Vec<Window> = case.window.iter().map(window).collect();
+    let kernel: usize = window.iter().map(|w| w.kernel).product();
+    let terms = kernel * (inputs / groups);
+    let ends = [w.format.min() as i64, w.format.max() as i64];
+    let mut weight = |i: usize| match i {
+        0 | 1 => ends[i],
+        _ if rng.chance(20) => *rng.pick(&ends),
+        _ => rng.code(w.format) as i64,
+    };
+    let weights: Vec<i64> = (0..outputs * terms).map(&mut weight).collect();
+    let product = x.format.mul(w.format).unwrap();
+    let bits = product.width() + 2 + usize::BITS - terms.leading_zeros();
+    let accum = Format::new(true, bits, bits as i32 - product.frac()).unwrap();
+    let biases: Vec<i64> = (0..outputs).map(|_| rng.code(w.format) as i64).collect();
+    let spatial = |w: (&Window, &usize)| w.0.output(*w.1).unwrap();
+    let mut shape: Vec<usize> = window.iter().zip(case.spatial).map(spatial).collect();
+    shape.push(outputs);
+    let from: Vec<usize> = case.spatial.iter().copied().chain([inputs]).collect();
+    let node = |name: &str, op, inputs: Vec<u32>, shape: &[usize], ty| Node {
+        name: name.to_owned(),
+        op,
+        inputs: inputs.into_iter().map(ValueId).collect(),
+        shape: shape.to_vec(),
+        ty,
+    };
+    let outside = |shape: &[usize]| (shape.to_vec(), (0..shape.len()).collect::<Vec<_>>());
+    let ((x_shape, x_perm), (y_shape, y_perm)) = (outside(&from), outside(&shape));
+    let dot = Dot {
+        window,
+        groups,
+        weight: Codes::new(w.format, weights),
+        bias: Some(Codes::new(w.format, biases)),
+        accum: Accum::Exact(accum),
+        act: if case.relu { Act::RELU } else { Act::None },
+    };
+    let program = Program {
+        name: "conv".to_owned(),
+        nodes: vec![
+            node(
+                "x",
+                Op::Input { index: 0, tensor: "x".to_owned(), onnx_shape: x_shape, perm: x_perm },
+                vec![],
+                &from,
+                x,
+            ),
+            node("conv", Op::Dot(dot), vec![0], &shape, y),
+            node(
+                "y",
+                Op::Output { index: 0, tensor: "y".to_owned(), onnx_shape: y_shape, perm: y_perm },
+                vec![1],
+                &shape,
+                y,
+            ),
+        ],
+    };
+    program.verify().unwrap();
+    program
+}
+
+#[track_caller]
+fn check(case: &Case) {
+    for seed in 0..2 {
+        assert_eq!(difference(&program(case, seed), seed), None);
+    }
+}
+
+/// Types whose kernels differ: 8 bits unsigned and signed, 16 bits both, halves of 16-bit weights, more.
+const TYPES: [[&str; 3]; 7] = [
+    ["ufixed<8,4>", "fixed<8,4>", "ufixed<8,4,RND,SAT>"],
+    ["fixed<8,4>", "fixed<8,4>", "fixed<8,4,TRN,WRAP>"],
+    ["fixed<8,4>", "ufixed<8,4>", "fixed<10,5,RND_CONV,SAT_SYM>"],
+    ["fixed<16,6>", "fixed<8,4>", "fixed<16,6,RND,SAT>"],
+    ["ufixed<16,6>", "fixed<16,2>", "ufixed<16,6,RND,SAT>"],
+    ["fixed<16,6>", "fixed<16,6>", "fixed<16,6,TRN,WRAP>"],
+    ["fixed<20,6>", "fixed<10,6>", "fixed<18,8,RND,SAT>"],
+];
+
+fn shapes(
+    spatial: &'static [usize],
+    channels: &[(usize, usize, usize)],
+    window: &'static [(usize, usize, usize, [usize; 2])],
+) {
+    for (i, channels) in channels.iter().enumerate() {
+        for (j, types) in TYPES.into_iter().enumerate() {
+            check(&Case { spatial, channels: *channels, window, types, relu: (i + j) % 2 == 0 });
+        }
+    }
+}
+
+#[test]
+fn dense_layers() {
+    shapes(&[], &[(1, 1, 1), (5, 17, 1), (67, 10, 1), (33, 70, 1)], &[]);
+}
+
+#[test]
+fn padding_on_all_sides() {
+    let window = &[(3, 1, 1, [1, 1]), (3, 1, 1, [2, 1])];
+    shapes(&[4, 5], &[(1, 3, 1), (3, 5, 1), (5, 17, 1), (17, 40, 1)], window);
+}
+
+#[test]
+fn strides_and_dilation() {
+    shapes(&[9, 8], &[(3, 17, 1), (4, 5, 1)], &[(3, 2, 2, [0, 3]), (2, 3, 2, [1, 0])]);
+    shapes(&[11], &[(1, 16, 1), (6, 3, 1)], &[(4, 1, 1, [0, 0])]);
+    shapes(&[7], &[(5, 33, 1)], &[(1, 2, 1, [0, 0])]);
+}
+
+#[test]
+fn three_axes() {
+    shapes(&[3, 4, 3], &[(2, 5, 1)], &[(2, 1, 1, [1, 0]), (3, 2, 1, [1, 1]), (2, 1, 1, [0, 1])]);
+}
+
+#[test]
+fn groups_and_depthwise() {
+    let window = &[(3, 1, 1, [1, 1]), (3, 2, 1, [0, 1])];
+    shapes(&[4, 5], &[(4, 6, 2), (6, 34, 2), (5, 5, 5), (17, 17, 17), (70, 70, 70), (3, 6, 3)], window);
+}
