@@ -190,21 +190,27 @@ class Race:
                 same[c.name] = float((theirs == ours).mean())
         return same
 
+    def _best_batch(self, contestant, sizes):
+        rates, seconds = {}, self.args.seconds
+        for batch in sizes:
+            rates[batch] = contestant.rate(batch, seconds * SCOUT)
+            if batch / rates[batch] > seconds:  # one call is a round by itself
+                break
+        return max(rates, key=rates.get)
+
     def run(self):
         args, sizes = self.args, [b for b in BATCHES if b <= len(self.rows)]
         best, lost = {}, []
         for c in self.contestants:
             say(f"{self.case.name}: {c.name}, {c.threads} threads: which batch")
             try:
-                rates = {b: c.rate(b, args.seconds * SCOUT) for b in sizes}
+                best[id(c)] = self._best_batch(c, sizes)
             except Exception as e:
                 if c.name == "hypersonic":
                     raise
                 lines = str(e).strip().splitlines()
                 self._leave_out(c.name, f"{type(e).__name__}: {lines[0] if lines else ''}")
                 lost.append(c)
-                continue
-            best[id(c)] = max(rates, key=rates.get)
         self.contestants = [c for c in self.contestants if c not in lost]
         rates = {id(c): [] for c in self.contestants}
         for i in range(args.rounds):

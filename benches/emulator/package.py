@@ -74,7 +74,7 @@ def dense_layers(folder):
         if op in ("input", "output"):
             continue
         if op != "dot" or not re.search(r"window: \[\]", body):
-            raise Unsupported(f"the package has a {op}, only dense layers are traced")
+            raise Unsupported("traces every product by itself: asked for dense layers only")
         if "accum: exact" not in body:
             raise Unsupported("casts each product: not traced")
         act = re.search(r"act: (none|clamp\{lo: 0\})", body)

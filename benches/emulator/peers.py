@@ -241,7 +241,7 @@ class Alkaid(Contestant):
         self.interpreter = run_interp
         layers, fingerprint = package.dense_layers(folder)
         if sum(layer.weight.size for layer in layers) > ALKAID_WEIGHTS:
-            raise Unsupported(f"traces every product: not asked beyond {ALKAID_WEIGHTS} weights")
+            raise Unsupported(f"traces every product by itself: not asked beyond {ALKAID_WEIGHTS} weights")
         cache = work / f"alkaid-{fingerprint[:16]}.alir"
         if not cache.exists():
             cache.write_bytes(_trace(layers, rows.shape[1], package.input_type(folder)))
