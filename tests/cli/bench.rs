@@ -74,9 +74,9 @@ fn a_model_is_compiled_and_given_rows_are_repeated() {
         (vec!["--batch", "4000000000"], 2, "choose a smaller batch"),
         (vec!["--threads", "0"], 2, "0"),
         (vec!["--isa", "neon"], 2, "generic"),
-        (vec!["--seconds", "0"], 2, "more than 0"),
         (vec!["--rate", "5"], 2, "cannot be used with"),
         (vec!["--model", "jets"], 2, "cannot be used with"),
+        (vec!["--url", "http://127.0.0.1:1", "--model", "jets"], 2, "cannot be used with"),
         (vec!["--ca", "ca.pem"], 2, "cannot be used with"),
         (vec!["--svg", "l.svg"], 2, "cannot be used with"),
     ] {
@@ -84,6 +84,9 @@ fn a_model_is_compiled_and_given_rows_are_repeated() {
         assert_eq!(run.code, code, "{more:?}: {}", run.stdout);
         assert!(run.stdout.contains(part), "{more:?}: {}", run.stdout);
     }
+    let run = run!(dir.path(), "bench", model, "--seconds", "0");
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("expected more than 0"), "{}", run.stderr);
     let missing = Isa::ALL.into_iter().find(|isa| !isa.is_available());
     if let Some(isa) = missing {
         let run = args(&["--isa", &format!("{isa:?}").to_lowercase()]);

@@ -62,7 +62,8 @@ pub(crate) struct Args {
 }
 
 /// Arguments and groups of them that are about a server.
-const SERVED: [&str; 7] = ["ServedArgs", "Access", "svg", "shape", "concurrency", "rate", "arrival"];
+const SERVED: [&str; 9] =
+    ["url", "model", "version", "Access", "svg", "shape", "concurrency", "rate", "arrival"];
 
 /// A model behind a URL.
 #[derive(Debug, ClapArgs)]
