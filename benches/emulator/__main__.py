@@ -11,6 +11,7 @@ disturbs all of them, and ratios are taken within a round.
 
 import argparse
 import json
+import logging
 import os
 import platform
 import statistics
@@ -266,6 +267,7 @@ def parsed():
 
 def main():
     args = parsed()
+    logging.disable(logging.WARNING)  # quantisation advises preparing models that are prepared
     args.hypersonic, args.work = args.hypersonic.resolve(), args.work.resolve()
     args.threads = sorted(set(args.threads))
     args.work.mkdir(parents=True, exist_ok=True)
