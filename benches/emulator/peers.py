@@ -184,7 +184,7 @@ class Hls4ml(Contestant):
             built = list(folder.glob("firmware/*.so"))
         # What its `compile` does after the build, which has no bound there.
         self.model._top_function_lib = ctypes.cdll.LoadLibrary(str(built[0]))
-        if io == "io_stream" or not network.is_dense:
+        if rows.ndim == 4:
             self.rows = np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
 
     @staticmethod
@@ -213,6 +213,8 @@ class Hls4ml(Contestant):
 
 def _for_hls4ml(network):
     """The model in the form that hls4ml's ONNX front-end takes, and how its tensors travel."""
+    # Its front-end takes no softmax of these models: that much less work is asked of it.
+    network = network.without_softmax()
     if network.is_dense:
         return network.onnx_for_hls4ml(), "io_parallel"
     from qonnx.core.modelwrapper import ModelWrapper
@@ -220,7 +222,7 @@ def _for_hls4ml(network):
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul
     from qonnx.util.cleanup import cleanup_model
 
-    model = network.without_softmax().onnx()
+    model = network.onnx()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
     wrapped = cleanup_model(ModelWrapper(onnx.shape_inference.infer_shapes(model)))
