@@ -213,7 +213,7 @@ class Hls4ml(Contestant):
 
 def _for_hls4ml(network):
     """The model in the form that hls4ml's ONNX front-end takes, and how its tensors travel."""
-    # Its front-end takes no softmax of these models: that much less work is asked of it.
+    # Up to the logits: that much less work is asked of it.
     network = network.without_softmax()
     if network.is_dense:
         return network.onnx_for_hls4ml(), "io_parallel"
