@@ -143,7 +143,7 @@ class Race:
 
         def hls4ml():
             if not case.hls4ml:
-                raise networks.Unsupported("its C++ of networks of this size does not compile in a time to wait for")
+                raise networks.Unsupported("not asked for a network of this size")
             return peers.Hls4ml(network, case.hls4ml, work, rows, exact=not native)
 
         makers = []
