@@ -81,7 +81,7 @@ fn multiply(
     let packing = |group| Packing::of(group, x).map(Packing::zero);
     // Halves of wider weights need a sign bit more.
     let short = if narrow.split.is_some() { 16 + SPLIT } else { 16 };
-    let quads = isa == Isa::Avx512Vnni && least <= Width::I8 && !each && narrow.split.is_none();
+    let quads = isa >= Isa::Avx512Vnni && least <= Width::I8 && !each && narrow.split.is_none();
     if quads
         && fit(8)
         && let Some(zero) = packing(4)

@@ -64,7 +64,7 @@ impl Multiply {
 
     /// The kernel's name.
     pub(super) fn describe(self, isa: Isa) -> &'static str {
-        let vnni = isa == Isa::Avx512Vnni;
+        let vnni = isa >= Isa::Avx512Vnni;
         match self {
             Self::Quads => "vnni u8 x i8, outputs in lanes",
             Self::Pairs if vnni => "vnni i16 x i16, outputs in lanes",
