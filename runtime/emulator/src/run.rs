@@ -1,8 +1,9 @@
 //! Batches: blocks of rows through the whole network, on all threads.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
 use hs_hw::{Op, Program, VerifyError};
@@ -24,8 +25,10 @@ use hs_runtime::isa::Checked;
 /// How to run. Nothing here changes a bit of the results.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Threads, at least 1; `None`: as many as the machine runs at once.
+    /// Threads, at least 1; `None`: as many as the machine runs at once. Emulators with the same number share them.
     pub threads: Option<usize>,
+    /// Whether these threads do all the work, the caller's none: then emulators never compute on more.
+    pub strict_threads: bool,
     /// Rows of a block, at least 1; `None`: so many that a block's tensors fit the cache.
     pub block: Option<usize>,
     /// Integers to compute and store in at least, though narrower ones are proved to do; for tests.
@@ -72,7 +75,8 @@ pub struct Emulator {
     block: usize,
     /// Multiplications of a row, and as much for each input as its conversion costs.
     pub(crate) row_work: u64,
-    pool: OnceLock<rayon::ThreadPool>,
+    pub(crate) strict: bool,
+    pool: OnceLock<Arc<rayon::ThreadPool>>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -160,6 +164,7 @@ impl Emulator {
             least,
             isa,
             threads,
+            strict: options.strict_threads,
             block,
             pool: OnceLock::new(),
             scratch: Mutex::default(),
@@ -259,10 +264,14 @@ impl Emulator {
     pub(crate) fn run_blocks(&self, blocks: Vec<Block<'_>>, encode: &Encode<'_>) -> Result<(), RunError> {
         let engine = self.engine_for(blocks.last().map_or(0, |b| b.rows.end));
         if self.threads == 1 || blocks.len() < 2 {
-            let mut scratch = self.borrow();
-            let result = blocks.into_iter().try_for_each(|b| self.run_block(engine, b, encode, &mut scratch));
-            self.give_back(scratch);
-            return result;
+            let in_turn = || {
+                let mut scratch = self.borrow();
+                let result =
+                    blocks.into_iter().try_for_each(|b| self.run_block(engine, b, encode, &mut scratch));
+                self.give_back(scratch);
+                result
+            };
+            return if self.strict { self.pool()?.install(in_turn) } else { in_turn() };
         }
         let pool = self.pool()?;
         let results: Vec<Result<(), RunError>> = pool.install(|| {
@@ -281,15 +290,11 @@ impl Emulator {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        let built = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads)
-            .thread_name(|i| format!("emulator-{i}"))
-            .build()
-            .map_err(|e| RunError::Backend {
-                backend: "emulator",
-                message: format!("cannot start {} threads: {e}", self.threads),
-            })?;
-        Ok(self.pool.get_or_init(|| built))
+        let shared = shared_pool(self.threads).map_err(|e| RunError::Backend {
+            backend: "emulator",
+            message: format!("cannot start {} threads: {e}", self.threads),
+        })?;
+        Ok(self.pool.get_or_init(|| shared))
     }
 
     fn borrow(&self) -> Scratch {
@@ -356,6 +361,19 @@ impl Emulator {
             bufs[step.out] = out;
         }
     }
+}
+
+/// The threads of all emulators with so many, as long as there is one.
+fn shared_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>, rayon::ThreadPoolBuildError> {
+    static POOLS: Mutex<BTreeMap<usize, Weak<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pools.get(&threads).and_then(Weak::upgrade) {
+        return Ok(pool);
+    }
+    let name = move |i| format!("emulator-{threads}-{i}");
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?);
+    pools.insert(threads, Arc::downgrade(&pool));
+    Ok(pool)
 }
 
 /// The inputs of a block as they are read.
