@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Instant,
 };
 
 use hs_hw::{Op, Program, VerifyError};
@@ -191,6 +192,37 @@ impl Emulator {
         }
     }
 
+    /// The plan, and what each node's kernel multiplied on one core in some runs of a full block of zeros; it takes
+    /// about as long as ten blocks.
+    ///
+    /// # Errors
+    /// What running gives, which zeros do not cause.
+    pub fn measured_plan(&self) -> Result<Plan, RunError> {
+        const RUNS: usize = 8;
+        let mut plan = self.plan();
+        let rows = self.block;
+        let engine = self.engine_for(rows.max(FEW));
+        let zeros = |_: usize, _: Range<usize>, out: Codes<'_>| {
+            by_bytes!(out, |out| out.fill([0; _]));
+            Ok(())
+        };
+        let mut results: Vec<Vec<i64>> = self.outputs.iter().map(|o| vec![0; o.row_len() * rows]).collect();
+        let mut best = vec![f64::INFINITY; plan.nodes.len()];
+        let mut scratch = self.borrow();
+        for _ in 0..=RUNS {
+            let mut times = vec![0.0; plan.nodes.len()];
+            let sinks = results.iter_mut().map(|r| Sink::Codes(r)).collect();
+            self.run_block(engine, Block { rows: 0..rows, sinks }, (&zeros, Some(&mut times)), &mut scratch)?;
+            best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
+        }
+        self.give_back(scratch);
+        for (node, seconds) in plan.nodes.iter_mut().zip(best) {
+            let done = node.macs as f64 * rows as f64;
+            node.gmacs = (node.macs > 0 && seconds > 0.0).then(|| done / seconds / 1e9);
+        }
+        Ok(plan)
+    }
+
     /// Runs codes: for each model input, in order, `rows` rows one after the other, elements in hardware order;
     /// the result likewise for each model output.
     ///
@@ -266,8 +298,9 @@ impl Emulator {
         if self.threads == 1 || blocks.len() < 2 {
             let in_turn = || {
                 let mut scratch = self.borrow();
-                let result =
-                    blocks.into_iter().try_for_each(|b| self.run_block(engine, b, encode, &mut scratch));
+                let result = blocks
+                    .into_iter()
+                    .try_for_each(|b| self.run_block(engine, b, (encode, None), &mut scratch));
                 self.give_back(scratch);
                 result
             };
@@ -277,7 +310,7 @@ impl Emulator {
         let results: Vec<Result<(), RunError>> = pool.install(|| {
             let run = |b: Block<'_>| {
                 let mut scratch = self.borrow();
-                let result = self.run_block(engine, b, encode, &mut scratch);
+                let result = self.run_block(engine, b, (encode, None), &mut scratch);
                 self.give_back(scratch);
                 result
             };
@@ -312,11 +345,11 @@ impl Emulator {
         &self,
         engine: EngineRef<'_>,
         block: Block<'_>,
-        encode: &Encode<'_>,
+        (encode, times): (&Encode<'_>, Option<&mut [f64]>),
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let n = block.rows.len();
-        let mut inputs = Inputs { encode, rows: block.rows, first: None };
+        let mut inputs = Inputs { encode, rows: block.rows, first: None, times };
         let Scratch { rows, bufs, temps, codes, results } = scratch;
         match engine {
             EngineRef::Lanes(compiled) => self.run_lanes(compiled, &mut inputs, (bufs, temps, codes)),
@@ -351,6 +384,7 @@ impl Emulator {
             buf.reserve(slot.len * lanes);
         }
         for step in &compiled.steps {
+            let clock = inputs.clock();
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
@@ -359,6 +393,7 @@ impl Emulator {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
+            inputs.took(step.node, clock);
         }
     }
 }
@@ -382,9 +417,23 @@ pub(crate) struct Inputs<'a> {
     pub(crate) rows: Range<usize>,
     /// The error in the first row that has one.
     pub(crate) first: Option<RunError>,
+    /// Seconds of each node, where they are asked for.
+    times: Option<&'a mut [f64]>,
 }
 
 impl Inputs<'_> {
+    /// The time, where it is asked for.
+    pub(crate) fn clock(&self) -> Option<Instant> {
+        self.times.as_ref().map(|_| Instant::now())
+    }
+
+    /// Notes what a node took since `clock`.
+    pub(crate) fn took(&mut self, node: usize, clock: Option<Instant>) {
+        if let (Some(times), Some(clock)) = (&mut self.times, clock) {
+            times[node] += clock.elapsed().as_secs_f64();
+        }
+    }
+
     /// Codes of input `i`; after an error they are of no use.
     pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
         if let Err(e) = (self.encode)(i, self.rows.clone(), codes)

@@ -54,6 +54,8 @@ pub(crate) struct Rows {
 /// One node's work.
 #[derive(Debug)]
 struct Step {
+    /// Index of the node.
+    node: usize,
     operation: Operation,
     inputs: Vec<Operand>,
     /// Elements of each input.
@@ -141,6 +143,7 @@ impl Rows {
             tensor.reserve(slot.len * rows);
         }
         for step in &self.steps {
+            let clock = inputs.clock();
             let mut out = std::mem::take(&mut tensors[step.out]);
             if let Operation::Input(i) = &step.operation {
                 out.receive(rows * step.len, |codes| inputs.read(*i, codes));
@@ -153,6 +156,7 @@ impl Rows {
                 }
             }
             tensors[step.out] = out;
+            inputs.took(step.node, clock);
         }
     }
 
