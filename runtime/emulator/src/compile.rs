@@ -7,7 +7,7 @@ use hs_hw::{Node, Op, Program, Softmax, range};
 
 use crate::{
     Isa,
-    dot::{Choice, Found},
+    dot::{Choice, Found, Stage},
     eltwise::{Affine, Binary, Requant},
     finish::narrowest,
     lane::{Packing, Width},
@@ -78,6 +78,7 @@ pub(crate) fn values(program: &Program, least: Width) -> Vec<Value> {
 pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
     let mut values = values(program, least);
     let mut choices = choices(program, &values, least, isa)?;
+    let fused = fuse(program, &mut values, &choices);
     pack(program, &mut values, &choices);
     let lanes_least = least.max(Width::I32);
     let last_use = last_uses(program, &values);
@@ -88,7 +89,7 @@ pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compi
         let at = id.index();
         let value = &values[at];
         let choice = choices[at].take();
-        let (step, mut plan) = plan_node(program, node, &values, lanes_least, choice)?;
+        let (step, mut plan) = plan_node(program, node, &values, lanes_least, (choice, &fused[at]))?;
         plan.stores = value.width();
         nodes.push(plan);
         if let Some((width, op)) = step {
@@ -152,6 +153,47 @@ pub(crate) fn choice<'a>(
     Choice::new(node, dot, &input.shape, x, (least, value.stores), isa)
         .map(Some)
         .ok_or_else(|| PlanError::TooWide { node: node.name.clone() })
+}
+
+/// Whether a node is computed together with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fused {
+    No,
+    /// With the requantisation behind it.
+    With(Stage),
+    /// With the dot product in front of it.
+    Into(usize),
+}
+
+impl Fused {
+    fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::With(stage) => Some(*stage),
+            Self::No | Self::Into(_) => None,
+        }
+    }
+}
+
+/// Requantisations of a dot product that nothing else reads are done to its sums: the tensor between is never
+/// stored, and the dot product's buffer holds the requantised one.
+fn fuse(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>]) -> Vec<Fused> {
+    let mut fused = vec![Fused::No; values.len()];
+    let mut readers = vec![0usize; values.len()];
+    program.nodes.iter().flat_map(|node| &node.inputs).for_each(|id| readers[id.index()] += 1);
+    for (id, node) in program.iter() {
+        let Op::Requant(act) = &node.op else { continue };
+        let (at, first) = (id.index(), node.inputs[0].index());
+        let whole = readers[first] == 1 && values[at].stores == Width::I32;
+        let takes = choices[first].as_ref().is_some_and(Choice::takes_stage);
+        let (from, range) = (program.nodes[first].format(), values[first].range);
+        let Some(stage) = Stage::plan(act, from, range, &node.ty).filter(|_| whole && takes) else {
+            continue;
+        };
+        values[first].range = values[at].range;
+        values.iter_mut().filter(|v| v.home == at).for_each(|v| v.home = first);
+        (fused[first], fused[at]) = (Fused::With(stage), Fused::Into(first));
+    }
+    fused
 }
 
 /// Lets elements share words where every dot product that reads them takes them so.
@@ -224,7 +266,7 @@ pub(crate) fn plan_node(
     node: &Node,
     values: &[Value],
     least: Width,
-    choice: Option<Choice<'_>>,
+    (choice, fused): (Option<Choice<'_>>, &Fused),
 ) -> Result<Planned, PlanError> {
     let inputs: Vec<(Format, Interval)> =
         node.inputs.iter().map(|id| (program.node(*id).format(), values[id.index()].range)).collect();
@@ -252,6 +294,10 @@ pub(crate) fn plan_node(
         plan.range = range::exact(node, &ranges).map(|r| (r.lo.to_string(), r.hi.to_string()));
     };
     let casts = |fast: bool| if fast { "lanes" } else { "lanes, casts by definition" };
+    if let Fused::Into(first) = fused {
+        plan.why = format!("in the registers of '{}'", program.nodes[*first].name);
+        return Ok((None, plan));
+    }
     let found: Option<Option<(Width, StepOp)>> = match &node.op {
         Op::Input { index, .. } => Some(Some((least, StepOp::Input(*index)))),
         Op::Output { .. } | Op::Reshape => {
@@ -265,7 +311,7 @@ pub(crate) fn plan_node(
         Op::Dot(d) => choice.and_then(|c| {
             let width = c.width();
             let Found { step, kernel, partial, why } =
-                c.build(values[node.inputs[0].index()].packing, None)?;
+                c.build(values[node.inputs[0].index()].packing, fused.stage())?;
             plan.kernel = kernel;
             plan.operand_bits.push(bits(&crate::eltwise::codes_range(&d.weight)));
             plan.range = Some((partial.lo.to_string(), partial.hi.to_string()));

@@ -10,6 +10,7 @@ use crate::{
     lane::{Buf, Cx, Lane, Width},
     step::Source,
 };
+use hs_runtime::isa::{Checked, Kernel};
 
 /// Range of a constant's codes.
 pub(crate) fn codes_range(c: &Codes) -> Interval {
@@ -68,13 +69,61 @@ impl Affine {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let row = cx.temps.get::<A>(lanes);
         for e in 0..len {
-            x.load(e, row);
+            x.load(isa, e, row);
             let scale = A::of64(broadcast(&self.scale, e, self.channels));
             let bias = A::of64(broadcast(&self.bias, e, self.channels)).left(self.bias_left);
             let left = self.product_left;
-            row.iter_mut().for_each(|v| *v = v.times(scale).left(left).plus(bias));
+            A::kernel(isa, Scale { row, scale, left, bias });
             self.finish.apply(isa, e, row);
-            out.store(e, row);
+            out.store(isa, e, row);
+        }
+    }
+}
+
+/// A row of x × scale × 2^left + bias.
+struct Scale<'a, A> {
+    row: &'a mut [A],
+    scale: A,
+    left: u32,
+    bias: A,
+}
+
+impl<A: Lane> Kernel for Scale<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        for v in self.row {
+            *v = v.times(self.scale).left(self.left).plus(self.bias);
+        }
+    }
+}
+
+/// Two rows, shifted left each, into the first.
+struct Pair<'a, A> {
+    op: BinaryOp,
+    a: &'a mut [A],
+    b: &'a [A],
+    left: [u32; 2],
+}
+
+impl<A: Lane> Kernel for Pair<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { op, a, b, left } = self;
+        // Not closures: those would be compiled for the build's target.
+        macro_rules! each {
+            (|$a:ident, $b:ident| $f:expr) => {
+                for (to, b) in a.iter_mut().zip(b) {
+                    let ($a, $b) = (to.left(left[0]), b.left(left[1]));
+                    *to = $f;
+                }
+            };
+        }
+        match op {
+            BinaryOp::Add => each!(|a, b| a.plus(b)),
+            BinaryOp::Sub => each!(|a, b| a.minus(b)),
+            BinaryOp::Mul => each!(|a, b| a.times(b)),
+            BinaryOp::Max => each!(|a, b| a.max(b)),
+            BinaryOp::Min => each!(|a, b| a.min(b)),
         }
     }
 }
@@ -106,9 +155,9 @@ impl Requant {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let row = cx.temps.get::<A>(lanes);
         for e in 0..len {
-            x.load(e, row);
+            x.load(isa, e, row);
             self.finish.apply(isa, e, row);
-            out.store(e, row);
+            out.store(isa, e, row);
         }
     }
 }
@@ -148,33 +197,20 @@ impl Binary {
         })
     }
 
-    /// The exact values of neighbouring elements into `a`.
-    #[inline(always)]
-    pub(crate) fn combine<A: Lane>(&self, a: &mut [A], b: &mut [A]) {
-        for (row, left) in [(&mut *a, self.left[0]), (&mut *b, self.left[1])] {
-            if left > 0 {
-                row.iter_mut().for_each(|v| *v = v.left(left));
-            }
-        }
-        let pairs = a.iter_mut().zip(&*b);
-        match self.op {
-            BinaryOp::Add => pairs.for_each(|(a, b)| *a = a.plus(*b)),
-            BinaryOp::Sub => pairs.for_each(|(a, b)| *a = a.minus(*b)),
-            BinaryOp::Mul => pairs.for_each(|(a, b)| *a = a.times(*b)),
-            BinaryOp::Max => pairs.for_each(|(a, b)| *a = (*a).max(*b)),
-            BinaryOp::Min => pairs.for_each(|(a, b)| *a = (*a).min(*b)),
-        }
+    /// The exact values of pairs of elements into `a`.
+    pub(crate) fn combine<A: Lane>(&self, isa: Checked, a: &mut [A], b: &mut [A]) {
+        A::kernel(isa, Pair { op: self.op, a, b, left: self.left });
     }
 
     pub(crate) fn run<A: Lane>(&self, x: [Source<'_>; 2], out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let (a, b) = cx.temps.get::<A>(2 * lanes).split_at_mut(lanes);
         for e in 0..len {
-            x[0].load(e, a);
-            x[1].load(e, b);
-            self.combine(a, b);
+            x[0].load(isa, e, a);
+            x[1].load(isa, e, b);
+            self.combine(isa, a, b);
             self.finish.apply(isa, e, a);
-            out.store(e, a);
+            out.store(isa, e, a);
         }
     }
 }

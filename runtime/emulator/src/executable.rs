@@ -9,7 +9,8 @@ use hs_runtime::{
 
 use crate::{
     Emulator, Options,
-    run::{Encode, Sink, split},
+    io::{Codes, Encode, by_bytes},
+    run::{Sink, split},
 };
 
 /// Metadata of an input or output. Values are single-precision floats, as in the ONNX models that Programs are
@@ -48,9 +49,13 @@ impl Emulator {
         sink: impl Fn(&mut [T]) -> Sink<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
         let rows = self.rows(inputs.iter().map(Tensor::shape))?;
-        let encode = |i: usize, rows: Range<usize>, out: &mut [i64]| {
-            let layout = &self.inputs[i];
-            if raw { layout.encode_raw(&inputs[i], rows, out) } else { layout.encode(&inputs[i], rows, out) }
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
+            let (layout, x) = (&self.inputs[i], &inputs[i]);
+            if raw {
+                by_bytes!(out, |out| layout.encode_raw_low(x, rows, out))
+            } else {
+                by_bytes!(out, |out| layout.encode_low(x, rows, out))
+            }
         };
         self.run_rows(rows, &encode, sink)
     }
@@ -110,8 +115,9 @@ impl Executable for Emulator {
                 });
             }
         }
-        let encode =
-            |i: usize, rows: Range<usize>, out: &mut [i64]| self.inputs[i].encode(&inputs[i], rows, out);
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
+            by_bytes!(out, |out| self.inputs[i].encode_low(&inputs[i], rows, out))
+        };
         let outputs = self.run_rows(rows, &encode, |out| Sink::F32(out))?;
         Ok(outputs.into_iter().map(Buffer::from).collect())
     }

@@ -253,6 +253,17 @@ impl Packing {
         }
     }
 
+    /// Whether no code of a packed tensor is lost when values are clamped to what the packing holds, and not to these
+    /// bounds: they are at its ends, or beyond them, where the tensor's range proves that nothing goes.
+    pub(crate) fn clamps(self, lo: i32, hi: i32) -> bool {
+        let (least, most) = match self {
+            Self::Single => return false,
+            Self::Pairs { zero } => (zero - 32768, zero + 32767),
+            Self::Quads { zero } => (zero, zero + 255),
+        };
+        lo <= least && hi >= most
+    }
+
     /// The code that zero bits stand for.
     pub(crate) fn zero(self) -> i32 {
         match self {
@@ -295,35 +306,72 @@ impl Buf {
     }
 
     /// Element `e` of every lane into `row`.
-    pub(crate) fn load<A: Lane>(&self, e: usize, row: &mut [A]) {
+    pub(crate) fn load<A: Lane>(&self, isa: Checked, e: usize, row: &mut [A]) {
+        isa.run(Load { buf: self, e, row });
+    }
+
+    /// `row` into element `e` of every lane.
+    pub(crate) fn store<A: Lane>(&mut self, isa: Checked, e: usize, row: &[A]) {
+        isa.run(Store { buf: self, e, row });
+    }
+
+    /// `rows` of `lanes` into neighbouring elements, from element `e` on.
+    pub(crate) fn store_rows<A: Lane>(&mut self, isa: Checked, e: usize, lanes: usize, rows: &[A]) {
+        for (i, row) in rows.chunks_exact(lanes).enumerate() {
+            self.store(isa, e + i, row);
+        }
+    }
+}
+
+struct Load<'a, A> {
+    buf: &'a Buf,
+    e: usize,
+    row: &'a mut [A],
+}
+
+impl<A: Lane> Kernel for Load<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { buf, e, row } = self;
         let n = row.len();
-        match self {
-            Self::I32 { words, packing } => {
+        match buf {
+            Buf::I32 { words, packing } => {
                 let at = e / packing.group() * n;
                 let words = &words[at..at + n];
                 match *packing {
                     Packing::Single => copy(words, row),
                     Packing::Pairs { zero } => {
                         let up = 16 * (1 - e % 2) as u32;
-                        let code = |w: &i32| A::of32((w.wrapping_shl(up) >> 16) + zero);
-                        words.iter().zip(row).for_each(|(w, to)| *to = code(w));
+                        for (w, to) in words.iter().zip(row) {
+                            *to = A::of32((w.wrapping_shl(up) >> 16).wrapping_add(zero));
+                        }
                     }
                     Packing::Quads { zero } => {
                         let down = 8 * (e % 4) as u32;
-                        let code = |w: &i32| A::of32((w.wrapping_shr(down) & 0xff) + zero);
-                        words.iter().zip(row).for_each(|(w, to)| *to = code(w));
+                        for (w, to) in words.iter().zip(row) {
+                            *to = A::of32((w.wrapping_shr(down) & 0xff).wrapping_add(zero));
+                        }
                     }
                 }
             }
-            Self::I64(v) => copy(&v[e * n..(e + 1) * n], row),
+            Buf::I64(v) => copy(&v[e * n..(e + 1) * n], row),
         }
     }
+}
 
-    /// `row` into element `e` of every lane.
-    pub(crate) fn store<A: Lane>(&mut self, e: usize, row: &[A]) {
+struct Store<'a, A> {
+    buf: &'a mut Buf,
+    e: usize,
+    row: &'a [A],
+}
+
+impl<A: Lane> Kernel for Store<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { buf, e, row } = self;
         let n = row.len();
-        match self {
-            Self::I32 { words, packing } => {
+        match buf {
+            Buf::I32 { words, packing } => {
                 let at = e / packing.group() * n;
                 let words = &mut words[at..at + n];
                 let (mask, at) = match packing {
@@ -331,19 +379,12 @@ impl Buf {
                     Packing::Pairs { .. } => (0xffff, 16 * (e % 2) as u32),
                     Packing::Quads { .. } => (0xff, 8 * (e % 4) as u32),
                 };
-                let (zero, hole) = (packing.zero(), !(mask << at));
+                let (zero, hole) = (packing.zero(), !i32::wrapping_shl(mask, at));
                 for (v, word) in row.iter().zip(words) {
-                    *word = *word & hole | (v.to32().wrapping_sub(zero) & mask) << at;
+                    *word = *word & hole | (v.to32().wrapping_sub(zero) & mask).wrapping_shl(at);
                 }
             }
-            Self::I64(v) => copy_back(row, &mut v[e * n..(e + 1) * n]),
-        }
-    }
-
-    /// `rows` of `lanes` into neighbouring elements, from element `e` on.
-    pub(crate) fn store_rows<A: Lane>(&mut self, e: usize, lanes: usize, rows: &[A]) {
-        for (i, row) in rows.chunks_exact(lanes).enumerate() {
-            self.store(e + i, row);
+            Buf::I64(v) => copy_back(row, &mut v[e * n..(e + 1) * n]),
         }
     }
 }

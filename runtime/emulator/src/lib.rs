@@ -14,6 +14,7 @@ mod dot;
 mod eltwise;
 mod executable;
 mod finish;
+mod io;
 mod lane;
 mod lut;
 mod moves;

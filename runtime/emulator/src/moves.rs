@@ -53,15 +53,15 @@ impl Gather {
     }
 
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
-        let lanes = cx.lanes;
-        let row = cx.temps.get::<A>(lanes);
+        let isa = cx.isa;
+        let row = cx.temps.get::<A>(cx.lanes);
         for (e, from) in self.from.iter().enumerate() {
             if *from == ZERO {
                 row.fill(A::ZERO);
             } else {
-                x.load(*from as usize, row);
+                x.load(isa, *from as usize, row);
             }
-            out.store(e, row);
+            out.store(isa, e, row);
         }
     }
 }
@@ -116,9 +116,9 @@ impl Part {
         let row = cx.temps.get::<A>(lanes);
         for o in 0..self.outer {
             for i in 0..self.run {
-                x.load(o * self.run + i, row);
+                x.load(isa, o * self.run + i, row);
                 self.cast.apply(isa, row);
-                out.store(o * self.stride + self.first + i, row);
+                out.store(isa, o * self.stride + self.first + i, row);
             }
         }
     }

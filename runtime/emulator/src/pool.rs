@@ -159,8 +159,9 @@ impl PoolStep {
     }
 
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
-        let store = |e: usize, row: &[A]| out.store(e, row);
-        self.reduce::<A>(self.channels, |e, row| x.load(e, row), store, cx);
+        let isa = cx.isa;
+        let store = |e: usize, row: &[A]| out.store(isa, e, row);
+        self.reduce::<A>(self.channels, |e, row| x.load(isa, e, row), store, cx);
     }
 
     /// Reduces every window, for each of `channels` elements of a pixel, `cx.lanes` at a time.

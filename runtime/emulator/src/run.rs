@@ -13,6 +13,7 @@ use crate::{
     Isa, NodePlan, Plan, Width,
     compile::{Compiled, compile},
     dot::CHUNK,
+    io::{self, Codes, Encode, by_bytes, drain, fill},
     lane::{Buf, Cx, Temps},
     plan,
     rows::{self, Rows},
@@ -87,13 +88,12 @@ const FEW: usize = 8;
 /// Memory of one thread.
 #[derive(Default)]
 struct Scratch {
-    rows: rows::Scratch,
+    in_rows: rows::Scratch,
     bufs: Vec<Buf>,
     temps: Temps,
-    /// Codes of a block's rows, for each model input.
-    inputs: Vec<Vec<i64>>,
-    output: Vec<i64>,
-    row: Vec<i64>,
+    /// Codes of a block's rows.
+    codes: Vec<u8>,
+    rows: io::Rows,
 }
 
 /// Where the codes of one output of a block go.
@@ -114,11 +114,9 @@ pub(crate) struct Block<'a> {
     pub(crate) sinks: Vec<Sink<'a>>,
 }
 
-/// Writes the codes of an input's rows, in hardware order.
-pub(crate) type Encode<'a> = dyn Fn(usize, Range<usize>, &mut [i64]) -> Result<(), RunError> + Sync + 'a;
-
-/// Bytes of a block's tensors that should stay in the second-level cache.
-const CACHE: usize = 512 << 10;
+/// Bytes of a block's tensors that should stay in the first-level cache, beside weights, and in the second-level one.
+const CACHE_1: usize = 24 << 10;
+const CACHE_2: usize = 512 << 10;
 
 impl Emulator {
     /// Verifies, plans and prepares a Program.
@@ -213,19 +211,20 @@ impl Emulator {
         }
         self.run_blocks(blocks, &|i, rows, out| {
             let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
+            let codes = &inputs[i][rows.start * n..rows.end * n];
             // Tensors have at most 64 bits, 63 when unsigned.
             let (lo, hi) = (layout.ty().format.min() as i64, layout.ty().format.max() as i64);
-            out.copy_from_slice(&inputs[i][rows.start * n..rows.end * n]);
             let bad = |c: &i64| *c < lo || *c > hi;
-            if !out.iter().fold(false, |any, c| any | bad(c)) {
+            if !codes.iter().fold(false, |any, c| any | bad(c)) {
+                by_bytes!(out, |out| out.iter_mut().zip(codes).for_each(|(out, c)| *out = low(*c)));
                 return Ok(());
             }
-            let at = out.iter().position(bad).unwrap_or(0);
+            let at = codes.iter().position(bad).unwrap_or(0);
             Err(RunError::Code {
                 input: layout.tensor().to_owned(),
                 row: rows.start + at / n,
                 element: at % n,
-                code: i128::from(out[at]),
+                code: i128::from(codes[at]),
                 ty: layout.ty().to_string(),
             })
         })?;
@@ -312,61 +311,55 @@ impl Emulator {
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let n = block.rows.len();
-        scratch.inputs.resize_with(self.inputs.len(), Vec::new);
-        let mut first: Option<RunError> = None;
-        for (i, (layout, codes)) in self.inputs.iter().zip(&mut scratch.inputs).enumerate() {
-            codes.resize(layout.row_len() * n, 0);
-            if let Err(e) = encode(i, block.rows.clone(), codes)
-                && first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
-            {
-                first = Some(e);
-            }
-        }
-        if let Some(e) = first {
-            return Err(e);
-        }
+        let encode = |i: usize, codes: Codes<'_>| encode(i, block.rows.clone(), codes);
         match engine {
-            EngineRef::Lanes(compiled) => self.run_lanes(compiled, n, scratch),
-            EngineRef::Rows(rows) => rows.run(self.isa, n, &scratch.inputs, &mut scratch.rows),
-        }
-        let Scratch { bufs, output, row, rows: row_scratch, .. } = scratch;
-        for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
-            output.resize(layout.row_len() * n, 0);
-            match engine {
-                EngineRef::Lanes(c) => {
-                    drain(&bufs[c.outputs[i]], output, layout.row_len(), n.next_multiple_of(CHUNK), row);
+            EngineRef::Lanes(compiled) => self.run_lanes(compiled, n, &encode, block.sinks, scratch),
+            EngineRef::Rows(rows) => {
+                rows.run(self.isa, n, encode, &mut scratch.in_rows)?;
+                for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
+                    rows.drain(i, n, layout, sink, &mut scratch.in_rows);
                 }
-                EngineRef::Rows(rows) => rows.output(self.isa, i, row_scratch, output),
-            }
-            match sink {
-                Sink::F32(to) => layout.decode_f32(output, to),
-                Sink::F64(to) => layout.decode_f64(output, to),
-                Sink::Raw(to) => layout.decode_raw(output, to),
-                Sink::Codes(to) => to.copy_from_slice(output),
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    fn run_lanes(&self, compiled: &Compiled, rows: usize, scratch: &mut Scratch) {
-        let lanes = rows.next_multiple_of(CHUNK);
-        let Scratch { bufs, temps, inputs, row, .. } = scratch;
+    fn run_lanes(
+        &self,
+        compiled: &Compiled,
+        n: usize,
+        encode: &dyn Fn(usize, Codes<'_>) -> Result<(), RunError>,
+        sinks: Vec<Sink<'_>>,
+        scratch: &mut Scratch,
+    ) -> Result<(), RunError> {
+        let lanes = n.next_multiple_of(CHUNK);
+        let Scratch { bufs, temps, codes, rows, .. } = scratch;
         if bufs.is_empty() {
             bufs.extend(compiled.slots.iter().map(|s| Buf::new(s.width)));
         }
         for (slot, buf) in compiled.slots.iter().zip(&mut *bufs) {
             buf.reserve(slot.len * lanes);
         }
+        let mut first: Option<RunError> = None;
         for step in &compiled.steps {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
-            if let StepOp::Input(i) = &step.op {
-                fill(&mut out, &inputs[*i], step.len, lanes, row);
-            } else {
+            if let StepOp::Input(i) = step.op {
+                if let Err(e) = fill(&mut out, (n, step.len, lanes), codes, |codes| encode(i, codes)) {
+                    keep_first(&mut first, e);
+                }
+            } else if first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
         }
+        if let Some(e) = first {
+            return Err(e);
+        }
+        for ((layout, slot), sink) in self.outputs.iter().zip(&compiled.outputs).zip(sinks) {
+            drain(&bufs[*slot], (n, lanes), layout, sink, rows);
+        }
+        Ok(())
     }
 }
 
@@ -411,7 +404,11 @@ impl Engine {
     /// Rows of a block whose tensors stay in the cache.
     fn block(&self) -> usize {
         match self {
-            Self::Lanes(_) => [64, 32].into_iter().find(|n| self.row_bytes() * n <= CACHE).unwrap_or(CHUNK),
+            Self::Lanes(_) => {
+                let fits = |(n, cache): &(usize, usize)| self.row_bytes() * n <= *cache;
+                let blocks = [(256, CACHE_1), (128, CACHE_1), (64, CACHE_2)];
+                blocks.into_iter().find(fits).map_or(CHUNK, |(n, _)| n)
+            }
             Self::Rows(r) => r.block(),
         }
     }
@@ -447,10 +444,23 @@ pub(crate) fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>
     }
 }
 
+/// The low bytes of a code.
+fn low<const N: usize>(code: i64) -> [u8; N] {
+    let bytes = code.to_le_bytes();
+    std::array::from_fn(|i| bytes[i])
+}
+
 /// Blocks of `block` rows, without sinks.
 pub(crate) fn split<'a>(rows: usize, block: usize) -> Vec<Block<'a>> {
     let range = |first: usize| first..rows.min(first + block);
     (0..rows).step_by(block).map(|first| Block { rows: range(first), sinks: Vec::new() }).collect()
+}
+
+/// Keeps the error in the earlier row; of two in the same the one that came first.
+pub(crate) fn keep_first(first: &mut Option<RunError>, e: RunError) {
+    if first.as_ref().is_none_or(|f| row_of(&e) < row_of(f)) {
+        *first = Some(e);
+    }
 }
 
 /// The row that an error is about.
@@ -465,25 +475,5 @@ fn row_of(e: &RunError) -> usize {
         | RunError::Rows { .. }
         | RunError::NoCodes(_)
         | RunError::Backend { .. } => 0,
-    }
-}
-
-/// Rows of codes into `[element][lane]`; lanes without a row are zero.
-fn fill(buf: &mut Buf, codes: &[i64], len: usize, lanes: usize, row: &mut Vec<i64>) {
-    let rows = codes.len() / len;
-    row.clear();
-    row.resize(lanes, 0);
-    for e in 0..len {
-        row.iter_mut().zip(codes[e..].iter().step_by(len)).take(rows).for_each(|(to, code)| *to = *code);
-        buf.store(e, row);
-    }
-}
-
-/// `[element][lane]` into rows of codes.
-fn drain(buf: &Buf, codes: &mut [i64], len: usize, lanes: usize, row: &mut Vec<i64>) {
-    row.resize(lanes, 0);
-    for e in 0..len {
-        buf.load(e, row);
-        codes[e..].iter_mut().step_by(len).zip(&*row).for_each(|(to, code)| *to = *code);
     }
 }

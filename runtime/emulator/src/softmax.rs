@@ -85,16 +85,16 @@ impl SoftmaxStep {
         let (acc, scratch) = rows.split_at_mut(lanes);
         let exponential = |row: &mut [A]| {
             casts.delta.apply(isa, row);
-            self.exp.apply(row);
+            self.exp.apply(isa, row);
         };
         let mut reciprocal = |term: &dyn Fn(usize, &mut [A]), acc: &mut [A]| {
             casts.sum.run(isa, n, term, acc, scratch);
             casts.inv_in.apply(isa, acc);
-            self.inv.apply(acc);
+            self.inv.apply(isa, acc);
         };
         for first in (0..len).step_by(n) {
             for (c, v) in pixel.chunks_exact_mut(lanes).enumerate() {
-                x.load(first + c, v);
+                x.load(isa, first + c, v);
             }
             match self.kind {
                 SoftmaxKind::Stable => {
@@ -118,7 +118,7 @@ impl SoftmaxStep {
                         };
                         reciprocal(&term, acc);
                         casts.out.apply(isa, acc);
-                        out.store(first + i, acc);
+                        out.store(isa, first + i, acc);
                     }
                     continue;
                 }
@@ -133,7 +133,7 @@ impl SoftmaxStep {
                     *r = e.times(*inv);
                 }
                 casts.out.apply(isa, row);
-                out.store(first + c, row);
+                out.store(isa, first + c, row);
             }
         }
     }
@@ -156,16 +156,16 @@ impl ArgmaxStep {
     }
 
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
-        let lanes = cx.lanes;
+        let (isa, lanes) = (cx.isa, cx.lanes);
         let one = A::of(self.one);
         let rows = cx.temps.get::<A>(3 * lanes);
         let (largest, rows) = rows.split_at_mut(lanes);
         let (first, row) = rows.split_at_mut(lanes);
         for pixel in (0..len).step_by(self.channels) {
-            x.load(pixel, largest);
+            x.load(isa, pixel, largest);
             first.fill(A::ZERO);
             for c in 1..self.channels {
-                x.load(pixel + c, row);
+                x.load(isa, pixel + c, row);
                 let at = A::of64(c as i64);
                 for ((v, largest), first) in row.iter().zip(&mut *largest).zip(&mut *first) {
                     *first = if *v > *largest { at } else { *first };
@@ -177,7 +177,7 @@ impl ArgmaxStep {
                 for (r, first) in row.iter_mut().zip(&*first) {
                     *r = if *first == at { one } else { A::ZERO };
                 }
-                out.store(pixel + c, row);
+                out.store(isa, pixel + c, row);
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hs_runtime::isa::Checked;
+
 use crate::{
     dot::DotStep,
     eltwise::{Affine, Binary, Requant},
@@ -60,9 +62,9 @@ pub(crate) enum Source<'a> {
 
 impl Source<'_> {
     /// Element `e` of every lane.
-    pub(crate) fn load<A: Lane>(&self, e: usize, row: &mut [A]) {
+    pub(crate) fn load<A: Lane>(&self, isa: Checked, e: usize, row: &mut [A]) {
         match self {
-            Self::Buf(b) => b.load(e, row),
+            Self::Buf(b) => b.load(isa, e, row),
             Self::Const(c) => row.fill(A::of64(c[e])),
         }
     }

@@ -156,7 +156,7 @@ fn the_plan_says_what_and_why() {
     assert_eq!((dense.macs, plan.macs, dense.operand_bits.as_slice()), (4, 4, &[8, 4][..]));
     assert_eq!(dense.why, "every partial sum needs 11 bits");
     let text = plan.to_string();
-    assert!(text.starts_with("2 threads, Generic, Lanes, blocks of 64 rows in "), "{text}");
+    assert!(text.starts_with("2 threads, Generic, Lanes, blocks of 256 rows in "), "{text}");
     assert_eq!(text.lines().count(), 1 + plan.nodes.len());
     let wide = Options { least_width: Some(Width::I128), ..options };
     assert_eq!(emulator(&wide).plan().nodes[2].computes, Some(Width::I128));

@@ -64,6 +64,11 @@ impl Layout {
         Self { quantizer: Quantizer::new(self.ty, isa), isa, ..self }
     }
 
+    /// The instruction set of its loops, with its proof.
+    pub fn checked(&self) -> Checked {
+        self.isa
+    }
+
     /// What its loops are compiled for.
     pub fn isa(&self) -> Isa {
         self.isa.isa()
@@ -151,12 +156,55 @@ impl Layout {
         rows: Range<usize>,
         out: &mut [i64],
     ) -> Result<(), RunError> {
-        assert_eq!(out.len(), rows.len() * self.len, "places for {} rows of {}", rows.len(), self.len);
-        self.elements::<8>(values, meaning, rows, bytemuck::cast_slice_mut(out))?;
+        self.to_low::<8>(values, meaning, rows, bytemuck::cast_slice_mut(out))?;
         // Nothing to do where the machine is little-endian.
         out.iter_mut().for_each(|code| *code = i64::from_le(*code));
+        Ok(())
+    }
+
+    /// As [`encode`](Self::encode), the low `N` bytes of each code, the lowest first.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    ///
+    /// # Panics
+    /// As [`encode`](Self::encode).
+    pub fn encode_low<'a, const N: usize>(
+        &self,
+        values: impl Into<Values<'a>>,
+        rows: Range<usize>,
+        out: &mut [[u8; N]],
+    ) -> Result<(), RunError> {
+        self.to_low(&values.into(), Meaning::Numbers, rows, out)
+    }
+
+    /// As [`encode_raw`](Self::encode_raw), the low `N` bytes of each code, the lowest first.
+    ///
+    /// # Errors
+    /// As [`encode_raw`](Self::encode_raw).
+    ///
+    /// # Panics
+    /// As [`encode`](Self::encode).
+    pub fn encode_raw_low<'a, const N: usize>(
+        &self,
+        values: impl Into<Values<'a>>,
+        rows: Range<usize>,
+        out: &mut [[u8; N]],
+    ) -> Result<(), RunError> {
+        self.to_low(&values.into(), Meaning::Codes, rows, out)
+    }
+
+    fn to_low<const N: usize>(
+        &self,
+        values: &Values<'_>,
+        meaning: Meaning,
+        rows: Range<usize>,
+        out: &mut [[u8; N]],
+    ) -> Result<(), RunError> {
+        assert_eq!(out.len(), rows.len() * self.len, "places for {} rows of {}", rows.len(), self.len);
+        self.elements(values, meaning, rows, out)?;
         if !self.order.is_same() {
-            let mut row = vec![0; self.len];
+            let mut row = vec![[0; N]; self.len];
             for codes in out.chunks_exact_mut(self.len) {
                 row.copy_from_slice(codes);
                 self.order.to_hardware(self.isa, &row, codes);
@@ -314,9 +362,14 @@ impl Layout {
         }
     }
 
+    /// Whether elements have the same order in ONNX and in hardware.
+    pub fn is_in_order(&self) -> bool {
+        self.order.is_same()
+    }
+
     /// What the integer of a code, rounded to single precision, is multiplied with: only its conversion rounds, as
     /// the scale keeps it within the normal numbers. `None` where it does not.
-    pub(crate) fn f32_scale(&self) -> Option<f32> {
+    pub fn f32_scale(&self) -> Option<f32> {
         let frac = self.ty.format.frac();
         (frac.abs() <= 60).then(|| 2f32.powi(-frac))
     }

@@ -225,7 +225,7 @@ impl DotStep {
                 rows.for_each(|(i, row)| finish.apply(isa, e + i, row));
             }
         }
-        out.store_rows(e, lanes, acc);
+        out.store_rows(isa, e, lanes, acc);
     }
 
     fn ordered<A: Lane>(
@@ -251,7 +251,7 @@ impl DotStep {
                         row.fill(A::ZERO);
                         return;
                     };
-                    x.load(covered[at] as usize * channels + first + i % group, row);
+                    x.load(isa, covered[at] as usize * channels + first + i % group, row);
                     let weight = A::of64(weights[i]);
                     row.iter_mut().for_each(|v| *v = v.times(weight));
                 };
@@ -260,7 +260,7 @@ impl DotStep {
                 if let Some(finish) = &self.finish {
                     finish.apply(isa, e, acc);
                 }
-                out.store(e, acc);
+                out.store(isa, e, acc);
             }
         }
     }

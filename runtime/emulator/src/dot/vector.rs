@@ -18,8 +18,8 @@ use hs_runtime::isa::Checked;
 macro_rules! vectors {
     (
         $name:ident, $features:literal, $vector:ty, $lanes:literal, $load:ident, $store:ident, $splat:ident,
-        $add:ident, $sub:ident, $max:ident, $min:ident, $and:ident, $or:ident, $sra:ident, $sll:ident, $mul:ident,
-        $madd:ident
+        $add:ident, $max:ident, $min:ident, $and:ident, $xor:ident, $sra:ident, $sll:ident, $mul:ident,
+        $madd:ident, $packs32:ident, $packus32:ident, $packs16:ident, $packus16:ident, $shuffle:ident, $quarters:ident
     ) => {
         mod $name {
             use std::arch::x86_64::*;
@@ -57,12 +57,6 @@ macro_rules! vectors {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub(super) fn sub(a: Vector, b: Vector) -> Vector {
-                $sub(a, b)
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
             pub(super) fn clamp(v: Vector, lo: Vector, hi: Vector) -> Vector {
                 $min($max(v, lo), hi)
             }
@@ -73,10 +67,30 @@ macro_rules! vectors {
                 $and(a, b)
             }
 
+            /// Words of the low 16 bits of each, once clamped to what they hold: signed ones when `zero` is 0,
+            /// else unsigned ones, stored less 2^15.
             #[inline]
             #[target_feature(enable = $features)]
-            pub(super) fn or(a: Vector, b: Vector) -> Vector {
-                $or(a, b)
+            pub(super) fn pack_pairs([a, b]: [Vector; 2], zero: i32) -> Vector {
+                let order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+                let v =
+                    if zero == 0 { $packs32(a, b) } else { $xor($packus32(a, b), $splat(i32::MIN | 0x8000)) };
+                $shuffle(v, $quarters(order))
+            }
+
+            /// Words of the low 8 bits of each, once clamped to what they hold: unsigned ones when `zero` is 0, else
+            /// signed ones, stored less -128.
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub(super) fn pack_quads([a, b, c, d]: [Vector; 4], zero: i32) -> Vector {
+                let order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                let (low, high) = ($packs32(a, b), $packs32(c, d));
+                let v = if zero == 0 {
+                    $packus16(low, high)
+                } else {
+                    $xor($packs16(low, high), $splat(i32::from_ne_bytes([0x80; 4])))
+                };
+                $shuffle(v, $quarters(order))
             }
 
             #[inline]
@@ -128,15 +142,20 @@ vectors!(
     _mm256_storeu_si256,
     _mm256_set1_epi32,
     _mm256_add_epi32,
-    _mm256_sub_epi32,
     _mm256_max_epi32,
     _mm256_min_epi32,
     _mm256_and_si256,
-    _mm256_or_si256,
+    _mm256_xor_si256,
     _mm256_sra_epi32,
     _mm256_sll_epi32,
     _mm256_mullo_epi32,
-    _mm256_madd_epi16
+    _mm256_madd_epi16,
+    _mm256_packs_epi32,
+    _mm256_packus_epi32,
+    _mm256_packs_epi16,
+    _mm256_packus_epi16,
+    _mm256_shuffle_epi8,
+    _mm256_broadcastsi128_si256
 );
 vectors!(
     v512,
@@ -147,15 +166,20 @@ vectors!(
     _mm512_storeu_si512,
     _mm512_set1_epi32,
     _mm512_add_epi32,
-    _mm512_sub_epi32,
     _mm512_max_epi32,
     _mm512_min_epi32,
     _mm512_and_si512,
-    _mm512_or_si512,
+    _mm512_xor_si512,
     _mm512_sra_epi32,
     _mm512_sll_epi32,
     _mm512_mullo_epi32,
-    _mm512_madd_epi16
+    _mm512_madd_epi16,
+    _mm512_packs_epi32,
+    _mm512_packus_epi32,
+    _mm512_packs_epi16,
+    _mm512_packus_epi16,
+    _mm512_shuffle_epi8,
+    _mm512_broadcast_i32x4
 );
 
 /// Products that only VNNI has.
@@ -175,109 +199,109 @@ mod vnni {
     }
 }
 
-/// A tile of `T` outputs by one product of one instruction set.
+/// A tile by one product of one instruction set. Loops over outputs have constant bounds and indices, so that the
+/// sums stay in registers.
 macro_rules! kernel {
     ($name:ident, $features:literal, $v:ident, $multiply:path) => {
         /// Of `T` sums; where they are `SPLIT`, of half as many outputs.
         #[target_feature(enable = $features)]
         fn $name<const T: usize, const SPLIT: bool>(tile: &mut VectorTile<'_>, (half, drop): (i32, u32)) {
             const STEP: usize = 2 * $v::LANES;
+            let outputs = const { if SPLIT { T / 2 } else { T } };
             let (lanes, group) = (tile.lanes, tile.multiply.group());
             let extra = ($v::splat(half), drop);
+            let init: &[i32; T] = tile.init.try_into().expect("a start for each sum");
             for first in (0..lanes).step_by(STEP) {
-                let mut sums = [[$v::splat(0); 2]; T];
-                for (sums, init) in sums.iter_mut().zip(tile.init) {
-                    *sums = [$v::splat(*init); 2];
+                let mut a = [$v::splat(0); T];
+                for t in 0..T {
+                    a[t] = $v::splat(init[t]);
                 }
+                let mut b = a;
                 for run in tile.terms.runs {
                     for (element, term, len) in tile.terms.pieces(run) {
                         let (element, term, len) = (element / group, term / group, len.div_ceil(group));
                         let x = &tile.x[element * lanes..(element + len) * lanes];
-                        let w = &tile.w[term * T..(term + len) * T];
-                        for (row, w) in x.chunks_exact(lanes).zip(w.chunks_exact(T)) {
-                            let row = &row[first..first + STEP];
-                            let x = [$v::load(row), $v::load(&row[$v::LANES..])];
-                            for (sums, w) in sums.iter_mut().zip(w) {
-                                let w = $v::splat(*w);
-                                sums[0] = $multiply(sums[0], x[0], w, extra);
-                                sums[1] = $multiply(sums[1], x[1], w, extra);
+                        let (w, _) = tile.w[term * T..(term + len) * T].as_chunks::<T>();
+                        for (row, w) in x.chunks_exact(lanes).zip(w) {
+                            let row: &[i32; STEP] = row[first..first + STEP].try_into().expect("as long");
+                            let x = $v::load(row);
+                            let y = $v::load(&row[$v::LANES..]);
+                            for t in 0..T {
+                                let w = $v::splat(w[t]);
+                                a[t] = $multiply(a[t], x, w, extra);
+                                b[t] = $multiply(b[t], y, w, extra);
                             }
                         }
                     }
                 }
-                let mut outputs = T;
                 if SPLIT {
-                    outputs = T / 2;
-                    let (high, low) = sums.split_at_mut(outputs);
-                    for (high, low) in high.as_flattened_mut().iter_mut().zip(low.as_flattened()) {
-                        *high = $v::add(*high, $v::right(*low, tail::SPLIT));
+                    for t in 0..outputs {
+                        a[t] = $v::add(a[t], $v::right(a[outputs + t], tail::SPLIT));
+                        b[t] = $v::add(b[t], $v::right(b[outputs + t], tail::SPLIT));
                     }
                 }
-                let sums = &mut sums[..outputs];
-                for stage in tile.stages {
-                    if stage.left > 0 {
-                        for v in sums.as_flattened_mut() {
-                            *v = $v::left(*v, stage.left);
+                macro_rules! all {
+                    (|$s:ident| $f:expr) => {
+                        for t in 0..outputs {
+                            let $s = a[t];
+                            a[t] = $f;
+                            let $s = b[t];
+                            b[t] = $f;
                         }
+                    };
+                }
+                for (i, stage) in tile.stages.iter().enumerate() {
+                    if stage.left > 0 {
+                        all!(|s| $v::left(s, stage.left));
+                    }
+                    if stage.add != 0 {
+                        let add = $v::splat(stage.add);
+                        all!(|s| $v::add(s, add));
                     }
                     if stage.drop > 0 {
-                        let add = $v::splat(stage.add);
-                        for v in sums.as_flattened_mut() {
-                            *v = $v::right($v::add(*v, add), stage.drop);
-                        }
+                        all!(|s| $v::right(s, stage.drop));
                     }
-                    if let Some((lo, hi)) = stage.clamp {
+                    // The instructions that pack clamp as well.
+                    let last = i + 1 == tile.stages.len() && stage.wrap.is_none();
+                    if let Some((lo, hi)) = stage.clamp
+                        && !(last && tile.packing.clamps(lo, hi))
+                    {
                         let (lo, hi) = ($v::splat(lo), $v::splat(hi));
-                        for v in sums.as_flattened_mut() {
-                            *v = $v::clamp(*v, lo, hi);
-                        }
+                        all!(|s| $v::clamp(s, lo, hi));
                     }
                     match stage.wrap {
                         None => {}
-                        Some((bits, true)) => {
-                            for v in sums.as_flattened_mut() {
-                                *v = $v::right($v::left(*v, 32 - bits), 32 - bits);
-                            }
-                        }
+                        Some((bits, true)) => all!(|s| $v::right($v::left(s, 32 - bits), 32 - bits)),
                         Some((bits, false)) => {
                             let mask = $v::splat(((1u64 << bits) - 1) as i32);
-                            for v in sums.as_flattened_mut() {
-                                *v = $v::and(*v, mask);
-                            }
+                            all!(|s| $v::and(s, mask));
                         }
                     }
                 }
-                let zero = tile.packing.zero();
-                let place = |word: usize, part: usize| word * lanes + first + part * $v::LANES;
                 match tile.packing {
                     Packing::Single => {
-                        for (t, sums) in sums.iter().enumerate() {
-                            $v::store(&mut tile.to[place(t, 0)..], sums[0]);
-                            $v::store(&mut tile.to[place(t, 1)..], sums[1]);
+                        for t in 0..outputs {
+                            let to = &mut tile.to[t * lanes + first..][..STEP];
+                            $v::store(to, a[t]);
+                            $v::store(&mut to[$v::LANES..], b[t]);
                         }
                     }
-                    Packing::Pairs { .. } => {
-                        let (zero, mask) = ($v::splat(zero), $v::splat(0xffff));
-                        for (word, sums) in sums.chunks(2).enumerate() {
-                            for part in 0..2 {
-                                let low = $v::and($v::sub(sums[0][part], zero), mask);
-                                let high = sums.get(1).map_or(zero, |s| s[part]);
-                                let high = $v::left($v::sub(high, zero), 16);
-                                $v::store(&mut tile.to[place(word, part)..], $v::or(low, high));
-                            }
+                    Packing::Pairs { zero } => {
+                        for t in (0..outputs).step_by(2) {
+                            // An odd output fills its word with itself.
+                            let next = if t + 1 < outputs { t + 1 } else { t };
+                            let to = &mut tile.to[t / 2 * lanes + first..][..STEP];
+                            $v::store(to, $v::pack_pairs([a[t], a[next]], zero));
+                            $v::store(&mut to[$v::LANES..], $v::pack_pairs([b[t], b[next]], zero));
                         }
                     }
-                    // Each byte is within 0 to 255, so nothing is carried.
-                    Packing::Quads { .. } => {
-                        let zeros = $v::splat(zero.wrapping_mul(0x0101_0101));
-                        for (word, sums) in sums.chunks(4).enumerate() {
-                            for part in 0..2 {
-                                let mut v = $v::sub(sums[0][part], zeros);
-                                for (i, sums) in sums.iter().enumerate().skip(1) {
-                                    v = $v::add(v, $v::left(sums[part], 8 * i as u32));
-                                }
-                                $v::store(&mut tile.to[place(word, part)..], v);
-                            }
+                    Packing::Quads { zero } => {
+                        for t in (0..outputs).step_by(4) {
+                            let at = [0, 1, 2, 3].map(|i| if t + i < outputs { t + i } else { t });
+                            let to = &mut tile.to[t / 4 * lanes + first..][..STEP];
+                            $v::store(to, $v::pack_quads([a[at[0]], a[at[1]], a[at[2]], a[at[3]]], zero));
+                            let word = $v::pack_quads([b[at[0]], b[at[1]], b[at[2]], b[at[3]]], zero);
+                            $v::store(&mut to[$v::LANES..], word);
                         }
                     }
                 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Isa, PlanError,
-    compile::{Slot, Slots, Value, choice, last_uses, plan_node, values},
+    compile::{Fused, Slot, Slots, Value, choice, last_uses, plan_node, values},
     eltwise::codes_range,
     lane::{Packing, Width},
     plan::NodePlan,
@@ -88,7 +88,7 @@ impl Planner<'_> {
         }
         let choice = choice(self.program, node, &self.values, self.least, self.isa)?;
         let least = self.least.max(Width::I32);
-        let (step, mut plan) = plan_node(self.program, node, &self.values, least, choice)?;
+        let (step, mut plan) = plan_node(self.program, node, &self.values, least, (choice, &Fused::No))?;
         let Some((width, op)) = step else { return Ok((None, plan)) };
         let operation = match op {
             StepOp::Input(i) => Ok(Operation::Input(i)),

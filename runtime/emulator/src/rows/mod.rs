@@ -17,15 +17,17 @@ mod simd;
 mod storage;
 
 use hs_hw::Program;
-use hs_runtime::isa::Checked;
+use hs_runtime::{RunError, codes::Layout, isa::Checked};
 
 use crate::{
     Isa, PlanError, Width,
     compile::Slot,
+    io::Codes,
     lane::{self, Buf, Cx as LanesCx},
     moves::Concat,
     plan::NodePlan,
     pool::PoolStep,
+    run::{Sink, keep_first},
     step::Operand,
 };
 use dot::Dot;
@@ -80,6 +82,8 @@ enum Operation {
 pub(crate) struct Scratch {
     tensors: Vec<Tensor>,
     temps: Temps,
+    /// Codes of an output.
+    codes: Vec<i64>,
 }
 
 /// Memory that a step needs while it runs; kept between blocks.
@@ -128,20 +132,32 @@ impl Rows {
         tensors + self.steps.iter().map(scratch).max().unwrap_or(0)
     }
 
-    /// Runs `rows` rows of each input's codes.
-    pub(crate) fn run(&self, isa: Checked, rows: usize, inputs: &[Vec<i64>], scratch: &mut Scratch) {
-        let Scratch { tensors, temps } = scratch;
+    /// Runs `rows` rows, for which `encode` writes the codes of an input.
+    ///
+    /// # Errors
+    /// Of `encode`; of several the one in the first row.
+    pub(crate) fn run(
+        &self,
+        isa: Checked,
+        rows: usize,
+        encode: impl Fn(usize, Codes<'_>) -> Result<(), RunError>,
+        scratch: &mut Scratch,
+    ) -> Result<(), RunError> {
+        let Scratch { tensors, temps, .. } = scratch;
         if tensors.is_empty() {
             tensors.extend(self.slots.iter().map(|s| Tensor::new(s.width)));
         }
         for (slot, tensor) in self.slots.iter().zip(&mut *tensors) {
             tensor.reserve(slot.len * rows);
         }
+        let mut first = None;
         for step in &self.steps {
             let mut out = std::mem::take(&mut tensors[step.out]);
-            if let Operation::Input(i) = &step.operation {
-                out.store(isa, 0, &inputs[*i]);
-            } else {
+            if let Operation::Input(i) = step.operation {
+                if let Err(e) = out.fill(rows * step.len, |codes| encode(i, codes)) {
+                    keep_first(&mut first, e);
+                }
+            } else if first.is_none() {
                 let mut cx = Cx { isa, rows, temps: &mut *temps };
                 match step.width {
                     Width::I8 | Width::I16 | Width::I32 => step.run::<i32>(tensors, &mut out, &mut cx),
@@ -151,11 +167,28 @@ impl Rows {
             }
             tensors[step.out] = out;
         }
+        first.map_or(Ok(()), Err)
     }
 
-    /// Codes of model output `i` of the rows that ran last.
-    pub(crate) fn output(&self, isa: Checked, i: usize, scratch: &Scratch, codes: &mut [i64]) {
-        scratch.tensors[self.outputs[i]].load(isa, 0, codes);
+    /// Model output `i` of the rows that ran last.
+    pub(crate) fn drain(
+        &self,
+        i: usize,
+        rows: usize,
+        layout: &Layout,
+        sink: Sink<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let (x, isa) = (&scratch.tensors[self.outputs[i]], layout.checked());
+        let codes = &mut scratch.codes;
+        codes.resize(rows * layout.row_len(), 0);
+        x.load(isa, 0, codes);
+        match sink {
+            Sink::F32(to) => layout.decode_f32(codes, to),
+            Sink::F64(to) => layout.decode_f64(codes, to),
+            Sink::Raw(to) => layout.decode_raw(codes, to),
+            Sink::Codes(to) => to.copy_from_slice(codes),
+        }
     }
 }
 

@@ -2,8 +2,14 @@
 
 use hs_fixed::Interval;
 
-use crate::lane::{Lane, Stored, Width};
-use hs_runtime::isa::{Checked, Kernel};
+use crate::{
+    io::Codes,
+    lane::{Lane, Stored, Width},
+};
+use hs_runtime::{
+    RunError,
+    isa::{Checked, Kernel},
+};
 
 /// Elements that a buffer has beyond its tensor's end, so that whole vectors may be read there.
 const SLACK: usize = 64;
@@ -125,6 +131,30 @@ impl Tensor {
     /// The bytes, in the machine's order.
     pub(super) fn bytes(&self) -> &[u8] {
         each!(self, v => bytemuck::cast_slice(v))
+    }
+
+    /// Takes the first `n` elements from what writes the low bytes of codes.
+    pub(super) fn fill(
+        &mut self,
+        n: usize,
+        encode: impl FnOnce(Codes<'_>) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        macro_rules! encode {
+            ($codes:ident, $v:expr, $t:ty) => {{
+                encode(Codes::$codes(bytemuck::cast_slice_mut(&mut $v[..n])))?;
+                // Nothing to do where the machine is little-endian.
+                $v[..n].iter_mut().for_each(|v| *v = <$t>::from_le(*v));
+            }};
+        }
+        match self {
+            Self::U8(v) => encode!(B1, v, u8),
+            Self::I8(v) => encode!(B1, v, i8),
+            Self::I16(v) => encode!(B2, v, i16),
+            Self::U16(v) => encode!(B2, v, u16),
+            Self::I32(v) => encode!(B4, v, i32),
+            Self::I64(v) => encode!(B8, v, i64),
+        }
+        Ok(())
     }
 
     /// Elements from `at` on into `to`.

@@ -1,0 +1,132 @@
+//! Rows of a batch and lanes of a block.
+
+use std::ops::Range;
+
+use hs_runtime::{RunError, codes::Layout};
+
+use crate::{
+    lane::{Buf, Packing},
+    run::Sink,
+};
+
+/// Codes of rows, one row after the other, as so many of their low bytes as their place in a block has.
+pub(crate) enum Codes<'a> {
+    B1(&'a mut [[u8; 1]]),
+    B2(&'a mut [[u8; 2]]),
+    B4(&'a mut [[u8; 4]]),
+    B8(&'a mut [[u8; 8]]),
+}
+
+/// Writes the codes of an input's rows, in hardware order.
+pub(crate) type Encode<'a> = dyn Fn(usize, Range<usize>, Codes<'_>) -> Result<(), RunError> + Sync + 'a;
+
+/// Calls a method of a layout that is generic over the number of bytes.
+macro_rules! by_bytes {
+    ($codes:expr, |$out:ident| $call:expr) => {
+        match $codes {
+            $crate::io::Codes::B1($out) => $call,
+            $crate::io::Codes::B2($out) => $call,
+            $crate::io::Codes::B4($out) => $call,
+            $crate::io::Codes::B8($out) => $call,
+        }
+    };
+}
+pub(crate) use by_bytes;
+
+/// `rows` of `len` elements from `encode` into a buffer's lanes; lanes without a row are code 0. `bytes` is memory.
+pub(crate) fn fill(
+    buf: &mut Buf,
+    (rows, len, lanes): (usize, usize, usize),
+    bytes: &mut Vec<u8>,
+    encode: impl FnOnce(Codes<'_>) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let size = match buf {
+        Buf::I32 { packing, .. } => 4 / packing.group(),
+        Buf::I64(_) => 8,
+    };
+    bytes.resize(rows * len * size, 0);
+    encode(match size {
+        1 => Codes::B1(bytemuck::cast_slice_mut(bytes)),
+        2 => Codes::B2(bytemuck::cast_slice_mut(bytes)),
+        4 => Codes::B4(bytemuck::cast_slice_mut(bytes)),
+        _ => Codes::B8(bytemuck::cast_slice_mut(bytes)),
+    })?;
+    match buf {
+        Buf::I32 { words, packing } => {
+            // Stored is code - zero, in 8 or 16 bits: one bit differs, or none.
+            let flip = match *packing {
+                Packing::Single => 0,
+                Packing::Pairs { zero } => (zero & 0xffff).wrapping_mul(0x0001_0001),
+                Packing::Quads { zero } => (zero & 0xff).wrapping_mul(0x0101_0101),
+            };
+            transpose::<4, i32>(bytes, len * size, words, lanes, |word| i32::from_le_bytes(word) ^ flip);
+        }
+        Buf::I64(words) => transpose::<8, i64>(bytes, len * size, words, lanes, i64::from_le_bytes),
+    }
+    Ok(())
+}
+
+/// Rows of `stride` bytes to `[word][lane]`; what is left of a last word, and lanes without a row, are zero bytes.
+fn transpose<const N: usize, T: Copy>(
+    bytes: &[u8],
+    stride: usize,
+    words: &mut [T],
+    lanes: usize,
+    word: impl Fn([u8; N]) -> T,
+) {
+    for (at, row) in words.chunks_exact_mut(lanes).take(stride.div_ceil(N)).enumerate() {
+        let from = bytes.chunks_exact(stride).map(|row| &row[at * N..]);
+        let mut places = row.iter_mut();
+        for (from, to) in from.zip(&mut places) {
+            *to = word(match from.first_chunk() {
+                Some(whole) => *whole,
+                None => std::array::from_fn(|i| from.get(i).copied().unwrap_or(0)),
+            });
+        }
+        places.for_each(|to| *to = word([0; N]));
+    }
+}
+
+/// Memory of [`drain`].
+#[derive(Default)]
+pub(crate) struct Rows {
+    codes: Vec<i64>,
+    narrow: Vec<i32>,
+    wide: Vec<i64>,
+}
+
+/// A buffer's lanes as rows of values or codes.
+pub(crate) fn drain(
+    buf: &Buf,
+    (rows, lanes): (usize, usize),
+    layout: &Layout,
+    sink: Sink<'_>,
+    memory: &mut Rows,
+) {
+    let (len, isa) = (layout.row_len(), layout.checked());
+    let scale = layout.f32_scale().filter(|_| layout.is_in_order() && matches!(buf, Buf::I32 { .. }));
+    let (to, scale) = match (sink, scale) {
+        (Sink::F32(to), Some(scale)) => (to, scale),
+        (sink, _) => {
+            let Rows { codes, wide, .. } = memory;
+            codes.resize(rows * len, 0);
+            wide.resize(lanes, 0);
+            for e in 0..len {
+                buf.load(isa, e, wide);
+                codes[e..].iter_mut().step_by(len).zip(&*wide).for_each(|(to, code)| *to = *code);
+            }
+            return match sink {
+                Sink::F32(to) => layout.decode_f32(codes, to),
+                Sink::F64(to) => layout.decode_f64(codes, to),
+                Sink::Raw(to) => layout.decode_raw(codes, to),
+                Sink::Codes(to) => to.copy_from_slice(codes),
+            };
+        }
+    };
+    let row = &mut memory.narrow;
+    row.resize(lanes, 0);
+    for e in 0..len {
+        buf.load(isa, e, row);
+        to[e..].iter_mut().step_by(len).zip(&*row).for_each(|(to, code)| *to = *code as f32 * scale);
+    }
+}
