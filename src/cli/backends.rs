@@ -10,7 +10,7 @@ use hs_compiler::{
     passes::{self, PassOptions},
     reference,
 };
-use hs_emulator::{Emulator, EmulatorBackend, Options, Plan};
+use hs_emulator::{Emulator, EmulatorBackend, Options, Plan, PlanError};
 use hs_runtime::{Availability, Executable, Registry, Tensor, TensorInfo, codes::Layout};
 
 use super::{
@@ -113,9 +113,17 @@ fn by_reference(path: &Path, inputs: &[Tensor]) -> Result<Vec<Vec<f64>>, Failure
     Ok(outputs)
 }
 
+/// The emulator with options of its own.
+pub(crate) fn emulator_with(model: &Model, options: &Options) -> Result<Emulator, Failure> {
+    Emulator::new(Arc::clone(&model.program), options).map_err(|e| match e {
+        PlanError::Isa(_) => Failure::environment(e).help("leave --isa away for the best that there is"),
+        PlanError::Verify(_) | PlanError::TooWide { .. } | PlanError::Zero(_) => {
+            Failure::input(format!("{}: {e}", model.name))
+        }
+    })
+}
+
 /// How the emulator would run a model.
-pub(crate) fn plan(model: &Model) -> Result<Plan, Failure> {
-    let emulator = Emulator::new(Arc::clone(&model.program), &Options::default())
-        .map_err(|e| Failure::input(format!("{}: {e}", model.name)))?;
-    Ok(emulator.plan())
+pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan, Failure> {
+    Ok(emulator_with(model, options)?.plan())
 }

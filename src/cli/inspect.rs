@@ -1,7 +1,7 @@
 //! `inspect`: what a model became.
 
 use clap::Args as ClapArgs;
-use hs_emulator::NodePlan;
+use hs_emulator::{NodePlan, Options, Plan};
 use hs_package::{Cycles, Evidence, Package, StepEvidence};
 use hs_hw::{Act, Io, LayerSchedule, Node, Op, Strategy};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
     Context, Report, backends,
     exit::Failure,
     model::Model,
-    options::{CompileArgs, ModelArg},
+    options::{CompileArgs, Isa, ModelArg},
     table::{count, pairs, table},
 };
 
@@ -20,10 +20,17 @@ use super::{
 Examples:
   hypersonic inspect model.onnx
   hypersonic inspect model.onnx --precision 'fixed<12,4>' --io stream
-  hypersonic inspect package/ --json")]
+  hypersonic inspect package/ --json
+  hypersonic inspect package/ --plan --isa avx2")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArg,
+    /// Show how the emulator runs each layer: kernel, widths, and why
+    #[arg(long)]
+    plan: bool,
+    /// Instructions that the emulator has [default: the best that this machine has]
+    #[arg(long, requires = "plan")]
+    isa: Option<Isa>,
     #[command(flatten)]
     compile: CompileArgs,
 }
@@ -31,7 +38,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     let model = Model::open(&args.model.model, &args.compile, context)?;
     let program = &model.program;
-    let plan = backends::plan(&model)?;
+    let plan = backends::plan(&model, &Options { isa: args.isa.map(Into::into), ..Options::default() })?;
+    if args.plan {
+        return Ok(emulation(&model, &plan).warnings(model.warnings));
+    }
+    let emulator = on(&plan);
     let layouts = model.schedule.layers.iter();
     let layers: Vec<Layer> = program
         .nodes
@@ -50,7 +61,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         ("platform", target.platform.clone().unwrap_or_else(|| format!("none, part {}", target.part))),
         ("parameters", count(parameters)),
         ("MACs a row", count(plan.macs)),
-        ("emulator", format!("{} threads, {}, blocks of {} rows", plan.threads, format!("{:?}", plan.isa).to_lowercase(), plan.block)),
+        ("emulator", emulator),
     ]);
     let rows: Vec<_> = layers.iter().map(Layer::cells).collect();
     let heading = ["layer", "op", "shape", "type", "parameters", "MACs", "layout", "emulator"];
@@ -79,6 +90,48 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
         "evidence": evidence,
     });
     Ok(Report::new(text, json).warnings(model.warnings))
+}
+
+/// How the emulator runs the model, a line a layer.
+fn emulation(model: &Model, plan: &Plan) -> Report {
+    let json = json!({ "model": model.name, "fingerprint": model.program.fingerprint().to_string(), "plan": plan });
+    // As the plan names and spells it: a figure that plans do not have is a column that is not there.
+    let predicted: Vec<Option<f64>> = json["plan"]["nodes"]
+        .as_array()
+        .map_or(Vec::new(), |nodes| nodes.iter().map(|n| n["gmacs"].as_f64()).collect());
+    let predicts = predicted.iter().any(Option::is_some);
+    let head = pairs(&[
+        ("model", model.name.clone()),
+        ("fingerprint", model.program.fingerprint().to_string()),
+        ("MACs a row", count(plan.macs)),
+        ("emulator", on(plan)),
+        ("a block's tensors", format!("{} KiB", plan.block_bytes.div_ceil(1024))),
+    ]);
+    let mut heading = vec!["layer", "op", "kernel", "operands", "computes", "stores", "MACs"];
+    heading.extend(predicts.then_some("GMAC/s"));
+    heading.push("why");
+    let row = |(n, gmacs): (&NodePlan, &Option<f64>)| {
+        let operands: Vec<String> = n.operand_bits.iter().map(ToString::to_string).collect();
+        let mut cells = vec![
+            n.node.escape_debug().to_string(),
+            n.op.to_owned(),
+            n.kernel.clone(),
+            operands.join(" x "),
+            n.computes.map_or(String::new(), |w| w.to_string()),
+            n.stores.to_string(),
+            if n.macs == 0 { String::new() } else { count(n.macs) },
+        ];
+        cells.extend(predicts.then(|| gmacs.map_or(String::new(), |g| format!("{g:.1}"))));
+        cells.push(n.why.clone());
+        cells
+    };
+    let rows: Vec<_> = plan.nodes.iter().zip(&predicted).map(row).collect();
+    Report::new(format!("{head}\n\n{}", table(&heading, &rows)), json)
+}
+
+/// What the emulator runs on.
+fn on(plan: &Plan) -> String {
+    format!("{} threads, {}, blocks of {} rows", plan.threads, format!("{:?}", plan.isa).to_lowercase(), plan.block)
 }
 
 /// What the vendor's tools said, a line a step.

@@ -116,6 +116,27 @@ pub(crate) enum Strategy {
     Resource,
 }
 
+/// See [`hs_emulator::Isa`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isa {
+    /// Those of every machine that this program runs on
+    Generic,
+    /// AVX2
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL
+    Avx512,
+}
+
+impl From<Isa> for hs_emulator::Isa {
+    fn from(isa: Isa) -> Self {
+        match isa {
+            Isa::Generic => Self::Generic,
+            Isa::Avx2 => Self::Avx2,
+            Isa::Avx512 => Self::Avx512,
+        }
+    }
+}
+
 impl CompileArgs {
     /// The options that were given, as the user writes them.
     pub(crate) fn given(&self) -> Vec<&'static str> {

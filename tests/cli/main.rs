@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the binary, on models by real exporters.
 
 mod bad_input;
+mod bench;
 mod bitstream;
 mod build;
 mod ci;

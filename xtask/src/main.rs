@@ -1,6 +1,6 @@
 //! Repository chores: `cargo xtask codegen` regenerates the checked-in protobuf code, `cargo xtask bindgen-xrt` the
-//! bindings of XRT, `cargo xtask bench serve` measures the server beside others, and `cargo xtask bench rows` the packing of
-//! rows.
+//! bindings of XRT, `cargo xtask bench serve` measures the server and `cargo xtask bench emulator` the emulator beside others,
+//! `cargo xtask bench rows` the packing of rows.
 
 use std::process::ExitCode;
 
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             bindgen_xrt::write().map(|file| println!("{}", file.display())).map_err(|e| e.to_string())
         }
         ["bench", "serve", ..] => bench::serve(&args[2..]).map_err(|e| e.to_string()),
+        ["bench", "emulator", ..] => bench::emulator(&args[2..]).map_err(|e| e.to_string()),
         ["bench", "xrt", ..] => bench::xrt(&args[2..]).map_err(|e| e.to_string()),
         ["bench", "rows", ..] => bench::rows(&args[2..]).map_err(|e| e.to_string()),
         _ => {

@@ -78,7 +78,8 @@ pub(crate) fn values(program: &Program, least: Width) -> Vec<Value> {
 pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
     let mut values = values(program, least);
     let mut choices = choices(program, &values, least, isa)?;
-    let fused = fuse(program, &mut values, &choices);
+    let takes = |dot: usize| choices[dot].as_ref().is_some_and(Choice::takes_stage);
+    let fused = fuse(program, &mut values, takes);
     pack(program, &mut values, &choices);
     let lanes_least = least.max(Width::I32);
     let last_use = last_uses(program, &values);
@@ -159,39 +160,53 @@ pub(crate) fn choice<'a>(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fused {
     No,
-    /// With the requantisation behind it.
-    With(Stage),
+    /// With what is behind it.
+    With(Vec<Stage>),
     /// With the dot product in front of it.
     Into(usize),
 }
 
 impl Fused {
-    fn stage(&self) -> Option<Stage> {
+    pub(crate) fn stages(&self) -> &[Stage] {
         match self {
-            Self::With(stage) => Some(*stage),
-            Self::No | Self::Into(_) => None,
+            Self::With(stages) => stages,
+            Self::No | Self::Into(_) => &[],
         }
     }
 }
 
-/// Requantisations of a dot product that nothing else reads are done to its sums: the tensor between is never
-/// stored, and the dot product's buffer holds the requantised one.
-fn fuse(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>]) -> Vec<Fused> {
+/// Affine functions and requantisations of a dot product that nothing else reads are done to its sums: the tensors
+/// between are never stored, and the dot product's buffer holds the last one. `takes`: whether a node is a dot product
+/// whose sums take more stages.
+pub(crate) fn fuse(program: &Program, values: &mut [Value], takes: impl Fn(usize) -> bool) -> Vec<Fused> {
     let mut fused = vec![Fused::No; values.len()];
     let mut readers = vec![0usize; values.len()];
+    let mut last: Vec<usize> = (0..values.len()).collect();
     program.nodes.iter().flat_map(|node| &node.inputs).for_each(|id| readers[id.index()] += 1);
     for (id, node) in program.iter() {
-        let Op::Requant(act) = &node.op else { continue };
-        let (at, first) = (id.index(), node.inputs[0].index());
-        let whole = readers[first] == 1 && values[at].stores == Width::I32;
-        let takes = choices[first].as_ref().is_some_and(Choice::takes_stage);
-        let (from, range) = (program.nodes[first].format(), values[first].range);
-        let Some(stage) = Stage::plan(act, from, range, &node.ty).filter(|_| whole && takes) else {
+        let (at, Some(input)) = (id.index(), node.inputs.first().map(|i| i.index())) else { continue };
+        let first = if let Fused::Into(first) = fused[input] { first } else { input };
+        if readers[input] != 1 || values[at].stores != Width::I32 || !takes(first) {
             continue;
+        }
+        let (from, range) = (program.nodes[input].format(), values[input].range);
+        let stage = if let Op::Requant(act) = &node.op {
+            Stage::plan(act, from, range, &node.ty)
+        } else if let Op::Affine { scale, bias, act } = &node.op {
+            Stage::affine(node, (scale, bias, act), (from, range))
+        } else {
+            None
         };
-        values[first].range = values[at].range;
+        let Some(stage) = stage else { continue };
+        let mut stages = fused[first].stages().to_vec();
+        stages.push(stage);
+        fused[first] = Fused::With(stages);
+        fused[at] = Fused::Into(first);
+        last[first] = at;
         values.iter_mut().filter(|v| v.home == at).for_each(|v| v.home = first);
-        (fused[first], fused[at]) = (Fused::With(stage), Fused::Into(first));
+    }
+    for (first, last) in last.into_iter().enumerate() {
+        values[first].range = values[last].range;
     }
     fused
 }
@@ -311,7 +326,7 @@ pub(crate) fn plan_node(
         Op::Dot(d) => choice.and_then(|c| {
             let width = c.width();
             let Found { step, kernel, partial, why } =
-                c.build(values[node.inputs[0].index()].packing, fused.stage())?;
+                c.build(values[node.inputs[0].index()].packing, fused.stages())?;
             plan.kernel = kernel;
             plan.operand_bits.push(bits(&crate::eltwise::codes_range(&d.weight)));
             plan.range = Some((partial.lo.to_string(), partial.hi.to_string()));

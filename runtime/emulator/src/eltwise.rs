@@ -10,7 +10,7 @@ use crate::{
     lane::{Buf, Cx, Lane, Width},
     step::Source,
 };
-use hs_runtime::isa::{Checked, Kernel};
+use hs_runtime::isa::Kernel;
 
 /// Range of a constant's codes.
 pub(crate) fn codes_range(c: &Codes) -> Interval {
@@ -197,9 +197,10 @@ impl Binary {
         })
     }
 
-    /// The exact values of pairs of elements into `a`.
-    pub(crate) fn combine<A: Lane>(&self, isa: Checked, a: &mut [A], b: &mut [A]) {
-        A::kernel(isa, Pair { op: self.op, a, b, left: self.left });
+    /// The exact values of neighbouring elements into `a`.
+    #[inline(always)]
+    pub(crate) fn combine<A: Lane>(&self, a: &mut [A], b: &[A]) {
+        Pair { op: self.op, a, b, left: self.left }.run();
     }
 
     pub(crate) fn run<A: Lane>(&self, x: [Source<'_>; 2], out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
@@ -208,7 +209,7 @@ impl Binary {
         for e in 0..len {
             x[0].load(isa, e, a);
             x[1].load(isa, e, b);
-            self.combine(isa, a, b);
+            A::kernel(isa, Pair { op: self.op, a, b, left: self.left });
             self.finish.apply(isa, e, a);
             out.store(isa, e, a);
         }

@@ -38,8 +38,8 @@ pub(crate) fn fill(
     buf: &mut Buf,
     (rows, len, lanes): (usize, usize, usize),
     bytes: &mut Vec<u8>,
-    encode: impl FnOnce(Codes<'_>) -> Result<(), RunError>,
-) -> Result<(), RunError> {
+    encode: impl FnOnce(Codes<'_>),
+) {
     let size = match buf {
         Buf::I32 { packing, .. } => 4 / packing.group(),
         Buf::I64(_) => 8,
@@ -50,7 +50,7 @@ pub(crate) fn fill(
         2 => Codes::B2(bytemuck::cast_slice_mut(bytes)),
         4 => Codes::B4(bytemuck::cast_slice_mut(bytes)),
         _ => Codes::B8(bytemuck::cast_slice_mut(bytes)),
-    })?;
+    });
     match buf {
         Buf::I32 { words, packing } => {
             // Stored is code - zero, in 8 or 16 bits: one bit differs, or none.
@@ -63,7 +63,6 @@ pub(crate) fn fill(
         }
         Buf::I64(words) => transpose::<8, i64>(bytes, len * size, words, lanes, i64::from_le_bytes),
     }
-    Ok(())
 }
 
 /// Rows of `stride` bytes to `[word][lane]`; what is left of a last word, and lanes without a row, are zero bytes.
@@ -87,12 +86,38 @@ fn transpose<const N: usize, T: Copy>(
     }
 }
 
-/// Memory of [`drain`].
+/// Memory for results.
 #[derive(Default)]
-pub(crate) struct Rows {
+pub(crate) struct Results {
     codes: Vec<i64>,
     narrow: Vec<i32>,
     wide: Vec<i64>,
+}
+
+impl Results {
+    /// Hands all codes to a sink: `write` puts them in hardware order, row after row.
+    pub(crate) fn pass(
+        &mut self,
+        n: usize,
+        layout: &Layout,
+        sink: Sink<'_>,
+        write: impl FnOnce(&mut [i64], &mut Vec<i64>),
+    ) {
+        let codes = &mut self.codes;
+        codes.resize(n, 0);
+        write(codes, &mut self.wide);
+        match sink {
+            Sink::F32(to) => layout.decode_f32(codes, to),
+            Sink::F64(to) => layout.decode_f64(codes, to),
+            Sink::Raw(to) => layout.decode_raw(codes, to),
+            Sink::Codes(to) => to.copy_from_slice(codes),
+        }
+    }
+}
+
+/// What codes are multiplied with where that and a conversion are all it takes to single precision.
+pub(crate) fn scale(layout: &Layout) -> Option<f32> {
+    layout.f32_scale().filter(|_| layout.is_in_order())
 }
 
 /// A buffer's lanes as rows of values or codes.
@@ -101,29 +126,23 @@ pub(crate) fn drain(
     (rows, lanes): (usize, usize),
     layout: &Layout,
     sink: Sink<'_>,
-    memory: &mut Rows,
+    results: &mut Results,
 ) {
     let (len, isa) = (layout.row_len(), layout.checked());
-    let scale = layout.f32_scale().filter(|_| layout.is_in_order() && matches!(buf, Buf::I32 { .. }));
+    let scale = scale(layout).filter(|_| matches!(buf, Buf::I32 { .. }));
     let (to, scale) = match (sink, scale) {
         (Sink::F32(to), Some(scale)) => (to, scale),
         (sink, _) => {
-            let Rows { codes, wide, .. } = memory;
-            codes.resize(rows * len, 0);
-            wide.resize(lanes, 0);
-            for e in 0..len {
-                buf.load(isa, e, wide);
-                codes[e..].iter_mut().step_by(len).zip(&*wide).for_each(|(to, code)| *to = *code);
-            }
-            return match sink {
-                Sink::F32(to) => layout.decode_f32(codes, to),
-                Sink::F64(to) => layout.decode_f64(codes, to),
-                Sink::Raw(to) => layout.decode_raw(codes, to),
-                Sink::Codes(to) => to.copy_from_slice(codes),
-            };
+            return results.pass(rows * len, layout, sink, |codes, wide| {
+                wide.resize(lanes, 0);
+                for e in 0..len {
+                    buf.load(isa, e, wide);
+                    codes[e..].iter_mut().step_by(len).zip(&*wide).for_each(|(to, code)| *to = *code);
+                }
+            });
         }
     };
-    let row = &mut memory.narrow;
+    let row = &mut results.narrow;
     row.resize(lanes, 0);
     for e in 0..len {
         buf.load(isa, e, row);

@@ -13,7 +13,7 @@ use crate::{
     Isa, NodePlan, Plan, Width,
     compile::{Compiled, compile},
     dot::CHUNK,
-    io::{self, Codes, Encode, by_bytes, drain, fill},
+    io::{Codes, Encode, Results, by_bytes, drain, fill},
     lane::{Buf, Cx, Temps},
     plan,
     rows::{self, Rows},
@@ -88,12 +88,12 @@ const FEW: usize = 8;
 /// Memory of one thread.
 #[derive(Default)]
 struct Scratch {
-    in_rows: rows::Scratch,
+    rows: rows::Scratch,
     bufs: Vec<Buf>,
     temps: Temps,
     /// Codes of a block's rows.
     codes: Vec<u8>,
-    rows: io::Rows,
+    results: Results,
 }
 
 /// Where the codes of one output of a block go.
@@ -311,55 +311,69 @@ impl Emulator {
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let n = block.rows.len();
-        let encode = |i: usize, codes: Codes<'_>| encode(i, block.rows.clone(), codes);
+        let mut inputs = Inputs { encode, rows: block.rows, first: None };
+        let Scratch { rows, bufs, temps, codes, results } = scratch;
         match engine {
-            EngineRef::Lanes(compiled) => self.run_lanes(compiled, n, &encode, block.sinks, scratch),
-            EngineRef::Rows(rows) => {
-                rows.run(self.isa, n, encode, &mut scratch.in_rows)?;
-                for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
-                    rows.drain(i, n, layout, sink, &mut scratch.in_rows);
+            EngineRef::Lanes(compiled) => self.run_lanes(compiled, &mut inputs, (bufs, temps, codes)),
+            EngineRef::Rows(r) => r.run(self.isa, &mut inputs, rows),
+        }
+        if let Some(e) = inputs.first {
+            return Err(e);
+        }
+        for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
+            match engine {
+                EngineRef::Lanes(c) => {
+                    drain(&bufs[c.outputs[i]], (n, n.next_multiple_of(CHUNK)), layout, sink, results);
                 }
-                Ok(())
+                EngineRef::Rows(r) => r.output((i, n), rows, layout, sink, results),
             }
         }
+        Ok(())
     }
 
     fn run_lanes(
         &self,
         compiled: &Compiled,
-        n: usize,
-        encode: &dyn Fn(usize, Codes<'_>) -> Result<(), RunError>,
-        sinks: Vec<Sink<'_>>,
-        scratch: &mut Scratch,
-    ) -> Result<(), RunError> {
-        let lanes = n.next_multiple_of(CHUNK);
-        let Scratch { bufs, temps, codes, rows, .. } = scratch;
+        inputs: &mut Inputs<'_>,
+        (bufs, temps, codes): (&mut Vec<Buf>, &mut Temps, &mut Vec<u8>),
+    ) {
+        let rows = inputs.rows.len();
+        let lanes = rows.next_multiple_of(CHUNK);
         if bufs.is_empty() {
             bufs.extend(compiled.slots.iter().map(|s| Buf::new(s.width)));
         }
         for (slot, buf) in compiled.slots.iter().zip(&mut *bufs) {
             buf.reserve(slot.len * lanes);
         }
-        let mut first: Option<RunError> = None;
         for step in &compiled.steps {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
-                if let Err(e) = fill(&mut out, (n, step.len, lanes), codes, |codes| encode(i, codes)) {
-                    keep_first(&mut first, e);
-                }
-            } else if first.is_none() {
+                fill(&mut out, (rows, step.len, lanes), codes, |codes| inputs.read(i, codes));
+            } else if inputs.first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
         }
-        if let Some(e) = first {
-            return Err(e);
+    }
+}
+
+/// The inputs of a block as they are read.
+pub(crate) struct Inputs<'a> {
+    encode: &'a Encode<'a>,
+    pub(crate) rows: Range<usize>,
+    /// The error in the first row that has one.
+    pub(crate) first: Option<RunError>,
+}
+
+impl Inputs<'_> {
+    /// Codes of input `i`; after an error they are of no use.
+    pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
+        if let Err(e) = (self.encode)(i, self.rows.clone(), codes)
+            && self.first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
+        {
+            self.first = Some(e);
         }
-        for ((layout, slot), sink) in self.outputs.iter().zip(&compiled.outputs).zip(sinks) {
-            drain(&bufs[*slot], (n, lanes), layout, sink, rows);
-        }
-        Ok(())
     }
 }
 
@@ -454,13 +468,6 @@ fn low<const N: usize>(code: i64) -> [u8; N] {
 pub(crate) fn split<'a>(rows: usize, block: usize) -> Vec<Block<'a>> {
     let range = |first: usize| first..rows.min(first + block);
     (0..rows).step_by(block).map(|first| Block { rows: range(first), sinks: Vec::new() }).collect()
-}
-
-/// Keeps the error in the earlier row; of two in the same the one that came first.
-pub(crate) fn keep_first(first: &mut Option<RunError>, e: RunError) {
-    if first.as_ref().is_none_or(|f| row_of(&e) < row_of(f)) {
-        *first = Some(e);
-    }
 }
 
 /// The row that an error is about.

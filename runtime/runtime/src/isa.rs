@@ -16,11 +16,13 @@ pub enum Isa {
     Avx512,
     /// The same, with VNNI's dot products of 8 and 16 bits.
     Avx512Vnni,
+    /// The same, with VBMI2's shifts of two words.
+    Avx512Vbmi2,
 }
 
 impl Isa {
     /// All, from the plainest.
-    pub const ALL: [Self; 4] = [Self::Generic, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 5] = [Self::Generic, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Avx512Vbmi2];
 
     /// Whether this machine has it.
     pub fn is_available(self) -> bool {
@@ -40,8 +42,12 @@ impl Isa {
             Self::Avx512Vnni => {
                 Self::Avx512.is_available() && std::arch::is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vbmi2 => {
+                Self::Avx512Vnni.is_available() && std::arch::is_x86_feature_detected!("avx512vbmi2")
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Vnni => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Vnni | Self::Avx512Vbmi2 => false,
         }
     }
 
@@ -82,10 +88,10 @@ impl Checked {
             Isa::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            // The compiler makes no use of VNNI in these loops.
-            Isa::Avx512 | Isa::Avx512Vnni => unsafe { avx512(kernel) },
+            // The compiler makes no use of more in these loops.
+            Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => unsafe { avx512(kernel) },
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => kernel.run(),
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => kernel.run(),
         }
     }
 }

@@ -14,10 +14,29 @@ const DIFFERENT: usize = 4096;
 /// Elements of an input, at most: more cannot be sent anyway.
 const ELEMENTS: usize = 1 << 31;
 
-/// The inputs of the requests, each by name.
-pub(super) fn requests<'a>(args: &DataArgs, remote: &'a Remote) -> Result<Vec<Vec<(&'a str, Buffer)>>, Failure> {
+impl DataArgs {
+    /// Rows of a request, where said.
+    pub(super) fn rows(&self) -> Result<Option<usize>, Failure> {
+        match self.batch.as_slice() {
+            [] => Ok(None),
+            [n] => Ok(Some(*n as usize)),
+            several => {
+                let found = several.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                Err(Failure::usage(format!("--batch {found}: of a server's model one size is measured"))
+                    .help("vary --concurrency or --rate, or run bench for each size"))
+            }
+        }
+    }
+}
+
+/// The inputs of the requests, each by name; `rows`: of a request, where said.
+pub(super) fn requests<'a>(
+    args: &DataArgs,
+    rows: Option<usize>,
+    remote: &'a Remote,
+) -> Result<Vec<Vec<(&'a str, Buffer)>>, Failure> {
     let model = &remote.metadata.name;
-    let batch = match (args.batch.map(|n| n as usize), remote.max_batch) {
+    let batch = match (rows, remote.max_batch) {
         (Some(_), None) => {
             return Err(Failure::usage(format!("--batch: model '{model}' has no batches (max_batch_size is 0)")));
         }

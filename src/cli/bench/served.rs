@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hs_client::load::{self, Load, Pace};
+use hs_client::{
+    Url,
+    load::{self, Load, Pace},
+};
 use serde_json::json;
 
 use super::{
@@ -12,15 +15,20 @@ use super::{
 use crate::cli::{
     Context,
     exit::Failure,
-    remote::{Remote, block_on},
+    remote::{Remote, ServerArgs, block_on},
 };
 
-pub(super) fn measure(args: &Args, context: &Context) -> Result<Bench, Failure> {
-    let (url, server) = (&args.url, &args.server);
+pub(super) fn measure(
+    args: &Args,
+    url: &Url,
+    server: &ServerArgs,
+    context: &Context,
+) -> Result<Bench, Failure> {
     let version = server.version.as_deref();
+    let rows = args.data.rows()?;
     let (remote, requests) = block_on(async {
         let remote = Remote::open(url, server).await?;
-        let requests = data::requests(&args.data, &remote)?;
+        let requests = data::requests(&args.data, rows, &remote)?;
         let prepare = |inputs: &Vec<_>| remote.client.prepare(&server.model, version, inputs, &[]);
         let requests: Vec<_> = requests.iter().map(prepare).collect::<Result<_, _>>()?;
         // What is wrong with all of them is said at once.
@@ -52,7 +60,7 @@ pub(super) fn measure(args: &Args, context: &Context) -> Result<Bench, Failure> 
             pace,
             warmup: Duration::from_secs_f64(l.warmup),
             duration: Duration::from_secs_f64(l.duration),
-            threads: l.threads as usize,
+            threads: l.threads.unwrap_or(1) as usize,
             seed: args.data.seed,
         };
         let _step = context.step(format!("{} {}", varied.name(), varied.value()));
@@ -64,12 +72,12 @@ pub(super) fn measure(args: &Args, context: &Context) -> Result<Bench, Failure> 
         let why = first.map_or("no request took less than --duration".to_owned(), String::clone);
         return Err(Failure::environment(format!("no request was answered: {why}")));
     }
-    let batch = remote.max_batch.map(|_| args.data.batch.unwrap_or(1) as usize);
+    let batch = remote.max_batch.map(|_| rows.unwrap_or(1));
     let bytes = requests.first().map_or(0, hs_client::Prepared::bytes);
-    let rows = batch.map_or(String::new(), |b| format!("batch {b}, "));
+    let of = batch.map_or(String::new(), |b| format!("batch {b}, "));
     let model = &server.model;
     Ok(Bench {
-        what: format!("model '{model}' at {url}: {rows}{bytes} bytes a request, {} s a level", l.duration),
+        what: format!("model '{model}' at {url}: {of}{bytes} bytes a request, {} s a level", l.duration),
         about: json!({ "url": url.to_string(), "model": model, "version": version, "request_bytes": bytes }),
         batch,
         levels,

@@ -1,8 +1,9 @@
-//! `cargo xtask bench rows`, `cargo xtask bench xrt`, and `cargo xtask bench serve`: the server beside a bare echo and, where it is there, beside a real Triton.
+//! `cargo xtask bench rows`, `cargo xtask bench xrt`, `cargo xtask bench emulator`, and `cargo xtask bench serve`: the server beside a bare echo and, where it is there, beside a real Triton.
 //!
 //! All servers run at the same time and are measured in turn at each level: what disturbs the machine disturbs all.
 
 mod clients;
+mod emulator;
 mod models;
 mod process;
 mod rows;
@@ -18,6 +19,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+pub(crate) use emulator::emulator;
 use models::{Dialect, TENSORS};
 use process::Running;
 pub(crate) use rows::rows;
@@ -33,6 +35,19 @@ cargo xtask bench serve [OPTIONS]    the server beside an echo and Triton; see b
     --triton-backends DIR     backends of Triton's; 'identity' among them is measured as well
     --out DIR                 for serve.md and serve.json [default: target/bench]
     --no-build                measure what is built already
+cargo xtask bench emulator [OPTIONS] the emulator beside hls4ml, alkaid, ONNX Runtime and NumPy; see benches/README.md
+    --rounds N                [default: 7]
+    --seconds SECONDS         of a contestant in a round [default: 0.4]
+    --threads N,…             [default: 1 and as many as there are cores]
+    --only CASE,…             an unknown one is answered with all names
+    --contestants NAME,…      of hypersonic, onnxruntime, numpy, alkaid, hls4ml
+    --folder DIR              of resnet50 with its data [default: target/models]
+    --served                  the served case alone: 16,000 rows over shared memory
+    --hypersonic PROGRAM      measure this one, without a build
+    --out DIR                 for tables, numbers and pictures [default: target/bench]
+    --page                    also write the last runs into benches/
+    --no-build                measure what is built already
+
 cargo xtask bench rows [OPTIONS]     a card's packed rows beside a copy; see benches/README.md
     --only TEXT               cases whose name contains it
 
@@ -117,6 +132,11 @@ impl Options {
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only.iter().any(|o| o == name))
     }
+}
+
+/// The elements of an array, none of anything else.
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Where cargo builds to.

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::list;
+
 /// Targets: a small request's rate and its median at one client, a large one's rate, all as shares of the echo's.
 const SMALL_RATE: f64 = 0.8;
 const SMALL_MEDIAN: f64 = 1.3;
@@ -18,10 +20,6 @@ fn number(value: &Value, digits: usize) -> String {
 
 fn scaled(value: &Value, factor: f64, digits: usize) -> String {
     value.as_f64().map_or("–".to_owned(), |v| format!("{:.digits$}", v * factor))
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// The echo's row at the same level.

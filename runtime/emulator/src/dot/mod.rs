@@ -185,6 +185,7 @@ impl DotStep {
                 x,
                 terms,
                 w: &v.weights[t.weights..],
+                first: t.output,
                 init: &v.init[t.output * parts..(t.output + t.n) * parts],
                 multiply: v.multiply,
                 stages,

@@ -170,9 +170,18 @@ impl<'a> Choice<'a> {
                 && self.weights_fit(bits)
                 && Packing::of(*group, self.x).is_some_and(lies)
         };
-        let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
-        let whole = product == Product::Whole;
-        all.into_iter().filter(|_| whole).find(fits).map_or(1, |(group, _)| group)
+        match product {
+            Product::Whole => {
+                let all = [(4, Multiply::Quads), (2, Multiply::Pairs)];
+                all.into_iter().find(fits).map_or(1, |(group, _)| group)
+            }
+            // Bits are dropped from products of codes, not of codes less a zero.
+            Product::Shifted { drop, .. } => {
+                let exact = Packing::of(2, self.x).is_some_and(|p| p.zero() == 0);
+                let sixteen = matches!(&self.chosen, Chosen::Narrow(n) if n.sixteen.is_some());
+                if sixteen && exact && fits(&(2, Multiply::Sixteen { drop })) { 2 } else { 1 }
+            }
+        }
     }
 
     fn weights_fit(&self, bits: u32) -> bool {
@@ -181,7 +190,7 @@ impl<'a> Choice<'a> {
     }
 
     /// The step that reads an input which lies as `packing`, followed by `more`.
-    pub(crate) fn build(mut self, packing: Packing, more: Option<Stage>) -> Option<Found> {
+    pub(crate) fn build(mut self, packing: Packing, more: &[Stage]) -> Option<Found> {
         if let Chosen::Narrow(n) = &self.chosen
             && n.split.is_some()
             && packing.group() != 2
@@ -196,7 +205,9 @@ impl<'a> Choice<'a> {
             Chosen::Narrow(n) => {
                 let multiply = Multiply::of(packing, n.product, n.split.is_some());
                 let kernel = multiply.describe(isa).to_owned();
-                let stages = n.stages.into_iter().chain(more).collect();
+                let short = matches!(multiply, Multiply::Sixteen { .. });
+                let first = n.sixteen.flatten().filter(|_| short);
+                let stages = first.into_iter().chain(n.stages).chain(more.iter().cloned()).collect();
                 let (tiles, vector) = context.vector(&shape, multiply, packing, &n.add, (isa, Some(stages)));
                 let (runs, ends) = windows.runs();
                 let how = Tiles::Vector(vector);
@@ -206,7 +217,7 @@ impl<'a> Choice<'a> {
             }
             Chosen::Lanes(width, candidate) => (width, *candidate),
         };
-        debug_assert!(more.is_none());
+        debug_assert!(more.is_empty());
         let Candidate { mut kernel, finish, partial, why, how } = candidate;
         let sum = match how {
             How::Free { product, left, keep } => {
@@ -245,6 +256,11 @@ impl<'a> Choice<'a> {
     }
 }
 
+/// Whether 16 bits of each product can be had.
+fn is_short(product: Product) -> bool {
+    matches!(product, Product::Shifted { half: 0, drop: 1..=15 })
+}
+
 /// Sums of 32 bits whose casts are stages.
 pub(crate) struct Narrow {
     pub(crate) product: Product,
@@ -253,6 +269,8 @@ pub(crate) struct Narrow {
     pub(crate) stages: Vec<Stage>,
     /// Bits of the lower part where a sum is kept in two.
     pub(crate) split: Option<u32>,
+    /// What comes first where 16 bits of the sum and of each shifted product are enough.
+    sixteen: Option<Option<Stage>>,
     pub(crate) partial: Interval,
     pub(crate) why: String,
 }
@@ -303,8 +321,11 @@ impl Narrow {
             } else {
                 format!("the result depends on the low {} bits of the sum", tail.low.unwrap_or(32))
             };
+            let least = i128::from(i16::MIN)..=i128::from(i16::MAX);
+            let sixteen = is_short(kind) && least.contains(&tail.sum.0) && least.contains(&tail.sum.1);
+            let sixteen = sixteen.then(|| Some(Stage::keep(16, true)));
             let stages = vec![tail.stage];
-            return Some(Self { product: kind, add: tail.add, stages, split: None, partial, why });
+            return Some(Self { product: kind, add: tail.add, stages, split: None, sixteen, partial, why });
         }
         // In two parts: high × 2^8 + low, the weights' own parts.
         let drop = tail.stage.drop.checked_sub(SPLIT)?;
@@ -331,7 +352,8 @@ impl Narrow {
             && holds(parts(high)?);
         let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
         let stages = vec![Stage { drop, ..tail.stage }];
-        fits.then_some(Self { product: kind, add: tail.add, stages, split: Some(SPLIT), partial, why })
+        let split = Some(SPLIT);
+        fits.then_some(Self { product: kind, add: tail.add, stages, split, sixteen: None, partial, why })
     }
 
     /// An accumulator that wraps: the low bits of the sum are kept, then cast.
@@ -349,6 +371,7 @@ impl Narrow {
             add: starts.iter().map(|s| s >> r.left).collect(),
             stages: vec![keep, cast],
             split: None,
+            sixteen: (is_short(r.product) && width <= 16).then_some(None),
             partial: range,
             why,
         })
@@ -680,7 +703,9 @@ impl Context<'_> {
             for part in parts {
                 init.extend(outputs.clone().map(|o| {
                     let weights = of(o).iter().fold(0i32, |sum, w| sum.wrapping_add(part(*w) as i32));
-                    (part(add[o] as i64) as i32).wrapping_add(weights.wrapping_mul(packing.zero()))
+                    let start =
+                        (part(add[o] as i64) as i32).wrapping_add(weights.wrapping_mul(packing.zero()));
+                    if let Multiply::Sixteen { .. } = multiply { start & 0xffff } else { start }
                 }));
             }
         }

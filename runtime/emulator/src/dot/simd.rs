@@ -121,10 +121,10 @@ impl Vectors for i64 {
         match (isa.isa(), job.product) {
             (Isa::Generic, _) | (Isa::Avx2, Product::Shifted { .. }) => return false,
             (Isa::Avx2, Product::Whole) => unsafe { i64_avx2::<T, false>(x, w, job, (0, 0)) },
-            (Isa::Avx512 | Isa::Avx512Vnni, Product::Whole) => unsafe {
+            (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, Product::Whole) => unsafe {
                 i64_avx512::<T, false>(x, w, job, (0, 0))
             },
-            (Isa::Avx512 | Isa::Avx512Vnni, Product::Shifted { half, drop }) => unsafe {
+            (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, Product::Shifted { half, drop }) => unsafe {
                 i64_avx512::<T, true>(x, w, job, (half, drop));
             },
         }

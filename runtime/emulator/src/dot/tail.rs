@@ -1,13 +1,18 @@
 //! What follows a sum, as a few instructions on 32-bit lanes.
 
+use std::sync::Arc;
+
 use hs_fixed::{Format, Interval, Overflow, Rounding, Type};
-use hs_hw::{Act, range};
+use hs_hw::{Act, Codes, Node, range};
 
 use crate::cast::wrap;
 
 /// Instructions on a value, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stage {
+    /// What each output is multiplied with, and what is added to it then.
+    pub(crate) scale: Option<Arc<[i32]>>,
+    pub(crate) bias: Option<Arc<[i32]>>,
     /// Bits shifted to the left.
     pub(crate) left: u32,
     /// What is added then.
@@ -23,10 +28,19 @@ pub(crate) struct Stage {
 impl Stage {
     /// Keeps the low `bits` of a value.
     pub(crate) fn keep(bits: u32, signed: bool) -> Self {
-        Self { left: 0, add: 0, drop: 0, clamp: None, wrap: Some((bits, signed)) }
+        Self { scale: None, bias: None, left: 0, add: 0, drop: 0, clamp: None, wrap: Some((bits, signed)) }
     }
 
-    /// All of it, on each value.
+    /// Whether it leaves every value as it is.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.scale.is_none()
+            && self.bias.is_none()
+            && (self.left, self.add, self.drop) == (0, 0, 0)
+            && self.clamp.is_none()
+            && self.wrap.is_none()
+    }
+
+    /// What it does to each value after scale and bias.
     #[inline(always)]
     pub(crate) fn apply_to(&self, values: &mut [i32]) {
         for v in &mut *values {
@@ -45,6 +59,35 @@ impl Stage {
         let tail = Tail::plan(act, from, range, ty, (0, &[0]))?;
         let fits = holds(tail.sum) && holds((range.lo, range.hi));
         fits.then(|| Self { add: tail.add[0] as i32, ..tail.stage })
+    }
+
+    /// The affine function of `node`, for values of `from` in `range` of so many channels; `None` where it takes more
+    /// than a stage.
+    pub(crate) fn affine(
+        node: &Node,
+        (scale, bias, act): (&Codes, &Codes, &Act),
+        (from, range): (Format, Interval),
+    ) -> Option<Self> {
+        let channels = node.channels();
+        let product = from.mul(scale.format).ok()?;
+        let exact = product.add(bias.format).ok()?;
+        let total = range::exact(node, &[range])?.refine(exact.frac())?;
+        let shift = |f: Format| u32::try_from(exact.frac() - f.frac()).ok().filter(|s| *s < 64);
+        let (left, bias_left) = (shift(product)?, shift(bias.format)?);
+        let of = |codes: &Codes| -> Option<Vec<i128>> {
+            let one = codes.len() == 1 || codes.len() == channels;
+            one.then(|| (0..channels).map(|o| codes.broadcast(o, channels)).collect())
+        };
+        let add: Vec<i128> = of(bias)?.into_iter().map(|b| b << bias_left).collect();
+        let tail = Tail::plan(act, exact, total, &node.ty, (left, &add))?;
+        let low = |v: &[i128]| -> Arc<[i32]> { v.iter().map(|v| *v as i32).collect() };
+        let scale = of(scale)?;
+        let right = holds(tail.sum) || tail.low.is_some_and(|low| low <= 32);
+        right.then(|| Self {
+            scale: scale.iter().any(|s| *s != 1).then(|| low(&scale)),
+            bias: tail.add.iter().any(|b| *b != 0).then(|| low(&tail.add)),
+            ..tail.stage
+        })
     }
 }
 
@@ -152,6 +195,8 @@ impl Tail {
             return None;
         }
         let stage = Stage {
+            scale: None,
+            bias: None,
             left: (-shift).max(0) as u32,
             add: 0,
             drop: shift.max(0) as u32,

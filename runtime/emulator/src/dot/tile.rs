@@ -13,7 +13,7 @@ pub(crate) const CHUNK: usize = 32;
 pub(super) fn most_outputs(isa: Isa) -> usize {
     match isa {
         Isa::Generic | Isa::Avx2 => 4,
-        Isa::Avx512 | Isa::Avx512Vnni => 8,
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => 8,
     }
 }
 
@@ -26,6 +26,8 @@ pub(crate) enum Multiply {
     Pairs,
     /// Two products of 16 bits with the high parts of weights, and with the low parts, which are 8 bits.
     Split,
+    /// Two products of 16 bits, of each the 16 bits from `drop` on, summed in 16 bits.
+    Sixteen { drop: u32 },
     /// A product.
     Whole,
     /// `(p + half) >> drop` of the product.
@@ -36,6 +38,7 @@ impl Multiply {
     /// For elements that lie as `packing`.
     pub(crate) fn of(packing: Packing, product: Product, split: bool) -> Self {
         match (packing, product) {
+            (Packing::Pairs { .. }, Product::Shifted { drop, .. }) => Self::Sixteen { drop },
             (Packing::Quads { .. }, _) => Self::Quads,
             (Packing::Pairs { .. }, _) if split => Self::Split,
             (Packing::Pairs { .. }, _) => Self::Pairs,
@@ -48,7 +51,7 @@ impl Multiply {
     pub(crate) fn group(self) -> usize {
         match self {
             Self::Quads => 4,
-            Self::Pairs | Self::Split => 2,
+            Self::Pairs | Self::Split | Self::Sixteen { .. } => 2,
             Self::Whole | Self::Shifted { .. } => 1,
         }
     }
@@ -57,9 +60,11 @@ impl Multiply {
     pub(crate) fn describe(self, isa: Isa) -> &'static str {
         match (self, isa) {
             (Self::Quads, _) => "u8 x i8, vpdpbusd",
-            (Self::Pairs, Isa::Avx512Vnni) => "i16 x i16, vpdpwssd",
+            (Self::Sixteen { .. }, Isa::Avx512Vbmi2) => "i16, vpmullw, vpmulhw, vpshrdvw",
+            (Self::Sixteen { .. }, _) => "i16, vpmullw, vpmulhw, shift each",
+            (Self::Pairs, Isa::Avx512Vnni | Isa::Avx512Vbmi2) => "i16 x i16, vpdpwssd",
             (Self::Pairs, _) => "i16 x i16, vpmaddwd",
-            (Self::Split, Isa::Avx512Vnni) => "i16 x (i8, u8), vpdpwssd",
+            (Self::Split, Isa::Avx512Vnni | Isa::Avx512Vbmi2) => "i16 x (i8, u8), vpdpwssd",
             (Self::Split, _) => "i16 x (i8, u8), vpmaddwd",
             (Self::Whole, _) => "i32, vpmulld",
             (Self::Shifted { .. }, _) => "i32, vpmulld, shift each",
@@ -71,7 +76,7 @@ impl Multiply {
         match isa {
             Isa::Generic => false,
             Isa::Avx2 | Isa::Avx512 => self != Self::Quads,
-            Isa::Avx512Vnni => true,
+            Isa::Avx512Vnni | Isa::Avx512Vbmi2 => true,
         }
     }
 }
@@ -86,6 +91,8 @@ pub(crate) struct VectorTile<'a> {
     pub(crate) terms: Terms<'a>,
     /// A word of weights of each output, word of terms after word of terms.
     pub(crate) w: &'a [i32],
+    /// The first output.
+    pub(crate) first: usize,
     /// The start of each sum.
     pub(crate) init: &'a [i32],
     pub(crate) multiply: Multiply,

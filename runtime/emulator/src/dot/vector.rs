@@ -19,7 +19,7 @@ macro_rules! vectors {
     (
         $name:ident, $features:literal, $vector:ty, $lanes:literal, $load:ident, $store:ident, $splat:ident,
         $add:ident, $max:ident, $min:ident, $and:ident, $xor:ident, $sra:ident, $sll:ident, $mul:ident,
-        $madd:ident, $packs32:ident, $packus32:ident, $packs16:ident, $packus16:ident, $shuffle:ident, $quarters:ident
+        $madd:ident, $mullo16:ident, $mulhi16:ident, $srl16:ident, $sll16:ident, $add16:ident, $packs32:ident, $packus32:ident, $packs16:ident, $packus16:ident, $shuffle:ident, $quarters:ident
     ) => {
         mod $name {
             use std::arch::x86_64::*;
@@ -53,6 +53,12 @@ macro_rules! vectors {
             #[target_feature(enable = $features)]
             pub(super) fn add(a: Vector, b: Vector) -> Vector {
                 $add(a, b)
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub(super) fn times(a: Vector, b: Vector) -> Vector {
+                $mul(a, b)
             }
 
             #[inline]
@@ -123,6 +129,16 @@ macro_rules! vectors {
                 $add(sum, right($add($mul(x, w), half), drop))
             }
 
+            /// Bits of each product that are summed in 16 bits; `drop` is from 1 to 15.
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub(super) fn sixteen(sum: Vector, x: Vector, w: Vector, (_, drop): (Vector, u32)) -> Vector {
+                let low = $srl16($mullo16(x, w), _mm_cvtsi32_si128(drop as i32));
+                let high = $sll16($mulhi16(x, w), _mm_cvtsi32_si128(16 - drop as i32));
+                // The bits lie apart.
+                $add16(sum, $xor(low, high))
+            }
+
             /// As `shifted`, without a half.
             #[inline]
             #[target_feature(enable = $features)]
@@ -150,6 +166,11 @@ vectors!(
     _mm256_sll_epi32,
     _mm256_mullo_epi32,
     _mm256_madd_epi16,
+    _mm256_mullo_epi16,
+    _mm256_mulhi_epi16,
+    _mm256_srl_epi16,
+    _mm256_sll_epi16,
+    _mm256_add_epi16,
     _mm256_packs_epi32,
     _mm256_packus_epi32,
     _mm256_packs_epi16,
@@ -174,6 +195,11 @@ vectors!(
     _mm512_sll_epi32,
     _mm512_mullo_epi32,
     _mm512_madd_epi16,
+    _mm512_mullo_epi16,
+    _mm512_mulhi_epi16,
+    _mm512_srl_epi16,
+    _mm512_sll_epi16,
+    _mm512_add_epi16,
     _mm512_packs_epi32,
     _mm512_packus_epi32,
     _mm512_packs_epi16,
@@ -182,7 +208,7 @@ vectors!(
     _mm512_broadcast_i32x4
 );
 
-/// Products that only VNNI has.
+/// What only some processors have.
 mod vnni {
     use std::arch::x86_64::*;
 
@@ -196,6 +222,14 @@ mod vnni {
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) fn pairs(sum: __m512i, x: __m512i, w: __m512i, _: (__m512i, u32)) -> __m512i {
         _mm512_dpwssd_epi32(sum, x, w)
+    }
+
+    /// As that of all processors; `drops` holds the number of bits in each 16.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2")]
+    pub(super) fn sixteen(sum: __m512i, x: __m512i, w: __m512i, (drops, _): (__m512i, u32)) -> __m512i {
+        let bits = _mm512_shrdv_epi16(_mm512_mullo_epi16(x, w), _mm512_mulhi_epi16(x, w), drops);
+        _mm512_add_epi16(sum, bits)
     }
 }
 
@@ -234,6 +268,12 @@ macro_rules! kernel {
                         }
                     }
                 }
+                if let Multiply::Sixteen { .. } = tile.multiply {
+                    for t in 0..T {
+                        a[t] = $v::add($v::right($v::left(a[t], 16), 16), $v::right(a[t], 16));
+                        b[t] = $v::add($v::right($v::left(b[t], 16), 16), $v::right(b[t], 16));
+                    }
+                }
                 if SPLIT {
                     for t in 0..outputs {
                         a[t] = $v::add(a[t], $v::right(a[outputs + t], tail::SPLIT));
@@ -251,6 +291,21 @@ macro_rules! kernel {
                     };
                 }
                 for (i, stage) in tile.stages.iter().enumerate() {
+                    let at = tile.first;
+                    if let Some(scale) = &stage.scale {
+                        let scale = &scale[at..at + outputs];
+                        for t in 0..outputs {
+                            let scale = $v::splat(scale[t]);
+                            (a[t], b[t]) = ($v::times(a[t], scale), $v::times(b[t], scale));
+                        }
+                    }
+                    if let Some(bias) = &stage.bias {
+                        let bias = &bias[at..at + outputs];
+                        for t in 0..outputs {
+                            let bias = $v::splat(bias[t]);
+                            (a[t], b[t]) = ($v::add(a[t], bias), $v::add(b[t], bias));
+                        }
+                    }
                     if stage.left > 0 {
                         all!(|s| $v::left(s, stage.left));
                     }
@@ -314,6 +369,9 @@ kernel!(pairs_256, "avx2", v256, v256::pairs);
 kernel!(whole_256, "avx2", v256, v256::whole);
 kernel!(shifted_256, "avx2", v256, v256::shifted);
 kernel!(dropped_256, "avx2", v256, v256::dropped);
+kernel!(sixteen_256, "avx2", v256, v256::sixteen);
+kernel!(sixteen_512, "avx2,avx512f,avx512bw,avx512dq,avx512vl", v512, v512::sixteen);
+kernel!(sixteen_vbmi2, "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2", v512, vnni::sixteen);
 kernel!(pairs_512, "avx2,avx512f,avx512bw,avx512dq,avx512vl", v512, v512::pairs);
 kernel!(whole_512, "avx2,avx512f,avx512bw,avx512dq,avx512vl", v512, v512::whole);
 kernel!(shifted_512, "avx2,avx512f,avx512bw,avx512dq,avx512vl", v512, v512::shifted);
@@ -337,17 +395,31 @@ pub(super) fn run(isa: Checked, mut tile: VectorTile<'_>) {
     }
     let none = (0, 0);
     match (isa.isa(), tile.multiply) {
-        (Isa::Avx512Vnni, Multiply::Quads) => outputs!(none, quads_vnni, false: 1 2 3 4 5 6 7 8),
-        (Isa::Avx512Vnni, Multiply::Pairs) => outputs!(none, pairs_vnni, false: 1 2 3 4 5 6 7 8),
+        (Isa::Avx512Vnni | Isa::Avx512Vbmi2, Multiply::Quads) => {
+            outputs!(none, quads_vnni, false: 1 2 3 4 5 6 7 8)
+        }
+        (Isa::Avx512Vnni | Isa::Avx512Vbmi2, Multiply::Pairs) => {
+            outputs!(none, pairs_vnni, false: 1 2 3 4 5 6 7 8)
+        }
         (Isa::Avx512, Multiply::Pairs) => outputs!(none, pairs_512, false: 1 2 3 4 5 6 7 8),
-        (Isa::Avx512Vnni, Multiply::Split) => outputs!(none, pairs_vnni, true: 2 4 6 8),
+        (Isa::Avx512Vnni | Isa::Avx512Vbmi2, Multiply::Split) => outputs!(none, pairs_vnni, true: 2 4 6 8),
+        (Isa::Avx512Vbmi2, Multiply::Sixteen { drop }) => {
+            let drops = (drop * 0x0001_0001) as i32;
+            outputs!((drops, drop), sixteen_vbmi2, false: 1 2 3 4 5 6 7 8)
+        }
+        (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Sixteen { drop }) => {
+            outputs!((0, drop), sixteen_512, false: 1 2 3 4 5 6 7 8)
+        }
+        (Isa::Avx2, Multiply::Sixteen { drop }) => outputs!((0, drop), sixteen_256, false: 1 2 3 4),
         (Isa::Avx512, Multiply::Split) => outputs!(none, pairs_512, true: 2 4 6 8),
         (Isa::Avx2, Multiply::Split) => outputs!(none, pairs_256, true: 2 4),
-        (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Whole) => outputs!(none, whole_512, false: 1 2 3 4 5 6 7 8),
-        (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Shifted { half: 0, drop }) => {
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, Multiply::Whole) => {
+            outputs!(none, whole_512, false: 1 2 3 4 5 6 7 8)
+        }
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, Multiply::Shifted { half: 0, drop }) => {
             outputs!((0, drop), dropped_512, false: 1 2 3 4 5 6 7 8)
         }
-        (Isa::Avx512 | Isa::Avx512Vnni, Multiply::Shifted { half, drop }) => {
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, Multiply::Shifted { half, drop }) => {
             outputs!((half, drop), shifted_512, false: 1 2 3 4 5 6 7 8)
         }
         (Isa::Avx2, Multiply::Pairs) => outputs!(none, pairs_256, false: 1 2 3 4),

@@ -85,7 +85,7 @@ impl Each {
                         let Some(second) = second else { unreachable!("verified: two inputs") };
                         let b = &mut b[..n];
                         second.load(cx.isa, (r, len), at, b);
-                        op.combine(cx.isa, v, b);
+                        A::kernel(cx.isa, Combine { op, a: &mut *v, b });
                         op.finish.apply(cx.isa, 0, v);
                     }
                     Self::Table(t) => t.map.apply(cx.isa, v),
@@ -121,5 +121,18 @@ impl<A: Lane> Kernel for Scale<'_, A> {
         for ((v, scale), bias) in self.v.iter_mut().zip(self.scale).zip(self.bias) {
             *v = v.times(*scale).left(self.left).plus(*bias);
         }
+    }
+}
+
+struct Combine<'a, A> {
+    op: &'a Binary,
+    a: &'a mut [A],
+    b: &'a mut [A],
+}
+
+impl<A: Lane> Kernel for Combine<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        self.op.combine(self.a, self.b);
     }
 }

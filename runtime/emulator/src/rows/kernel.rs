@@ -64,7 +64,7 @@ impl Multiply {
 
     /// The kernel's name.
     pub(super) fn describe(self, isa: Isa) -> &'static str {
-        let vnni = isa == Isa::Avx512Vnni;
+        let vnni = isa >= Isa::Avx512Vnni;
         match self {
             Self::Quads => "vnni u8 x i8, outputs in lanes",
             Self::Pairs if vnni => "vnni i16 x i16, outputs in lanes",
@@ -107,7 +107,7 @@ pub(super) struct Job<'a> {
 pub(super) fn most_lines(isa: Isa) -> usize {
     match isa {
         Isa::Generic | Isa::Avx2 => 2,
-        Isa::Avx512 | Isa::Avx512Vnni => MOST_LINES,
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => MOST_LINES,
     }
 }
 
@@ -117,9 +117,9 @@ pub(super) fn pixels(isa: Isa, lines: usize) -> usize {
         (Isa::Generic, _) => 2,
         (Isa::Avx2, 1) => 4,
         (Isa::Avx2, _) => 2,
-        (Isa::Avx512 | Isa::Avx512Vnni, 1) => 12,
-        (Isa::Avx512 | Isa::Avx512Vnni, 2 | 3) => 8,
-        (Isa::Avx512 | Isa::Avx512Vnni, _) => 6,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 1) => 12,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 2 | 3) => 8,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) => 6,
     }
 }
 
@@ -134,9 +134,11 @@ pub(super) fn run(isa: Checked, multiply: Multiply, mut job: Job<'_>) {
     match isa.isa() {
         Isa::Generic => isa.run(Portable { multiply, job: &mut job }),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => simd::run(isa, multiply, &mut job),
+        Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => simd::run(isa, multiply, &mut job),
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => isa.run(Portable { multiply, job: &mut job }),
+        Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => {
+            isa.run(Portable { multiply, job: &mut job })
+        }
     }
 }
 

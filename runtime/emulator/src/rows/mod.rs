@@ -17,24 +17,24 @@ mod simd;
 mod storage;
 
 use hs_hw::Program;
-use hs_runtime::{RunError, codes::Layout, isa::Checked};
+use hs_runtime::{codes::Layout, isa::Checked};
 
 use crate::{
     Isa, PlanError, Width,
     compile::Slot,
-    io::Codes,
+    io::{self, Results},
     lane::{self, Buf, Cx as LanesCx},
     moves::Concat,
     plan::NodePlan,
     pool::PoolStep,
-    run::{Sink, keep_first},
+    run::{Inputs, Sink},
     step::Operand,
 };
 use dot::Dot;
 use each::{Each, Source};
 use lanes::Lanes;
 use moves::Gather;
-use storage::{Storage, Tensor};
+use storage::{Storage, Tensor, each};
 
 /// Bytes of a block's tensors that should stay in the second-level cache.
 const CACHE: usize = 1 << 20;
@@ -82,8 +82,6 @@ enum Operation {
 pub(crate) struct Scratch {
     tensors: Vec<Tensor>,
     temps: Temps,
-    /// Codes of an output.
-    codes: Vec<i64>,
 }
 
 /// Memory that a step needs while it runs; kept between blocks.
@@ -132,32 +130,21 @@ impl Rows {
         tensors + self.steps.iter().map(scratch).max().unwrap_or(0)
     }
 
-    /// Runs `rows` rows, for which `encode` writes the codes of an input.
-    ///
-    /// # Errors
-    /// Of `encode`; of several the one in the first row.
-    pub(crate) fn run(
-        &self,
-        isa: Checked,
-        rows: usize,
-        encode: impl Fn(usize, Codes<'_>) -> Result<(), RunError>,
-        scratch: &mut Scratch,
-    ) -> Result<(), RunError> {
-        let Scratch { tensors, temps, .. } = scratch;
+    /// Runs the rows of a block.
+    pub(crate) fn run(&self, isa: Checked, inputs: &mut Inputs<'_>, scratch: &mut Scratch) {
+        let rows = inputs.rows.len();
+        let Scratch { tensors, temps } = scratch;
         if tensors.is_empty() {
             tensors.extend(self.slots.iter().map(|s| Tensor::new(s.width)));
         }
         for (slot, tensor) in self.slots.iter().zip(&mut *tensors) {
             tensor.reserve(slot.len * rows);
         }
-        let mut first = None;
         for step in &self.steps {
             let mut out = std::mem::take(&mut tensors[step.out]);
-            if let Operation::Input(i) = step.operation {
-                if let Err(e) = out.fill(rows * step.len, |codes| encode(i, codes)) {
-                    keep_first(&mut first, e);
-                }
-            } else if first.is_none() {
+            if let Operation::Input(i) = &step.operation {
+                out.receive(rows * step.len, |codes| inputs.read(*i, codes));
+            } else if inputs.first.is_none() {
                 let mut cx = Cx { isa, rows, temps: &mut *temps };
                 match step.width {
                     Width::I8 | Width::I16 | Width::I32 => step.run::<i32>(tensors, &mut out, &mut cx),
@@ -167,27 +154,26 @@ impl Rows {
             }
             tensors[step.out] = out;
         }
-        first.map_or(Ok(()), Err)
     }
 
-    /// Model output `i` of the rows that ran last.
-    pub(crate) fn drain(
+    /// Model output `i` of the `rows` that ran last.
+    pub(crate) fn output(
         &self,
-        i: usize,
-        rows: usize,
+        (i, rows): (usize, usize),
+        scratch: &Scratch,
         layout: &Layout,
         sink: Sink<'_>,
-        scratch: &mut Scratch,
+        results: &mut Results,
     ) {
-        let (x, isa) = (&scratch.tensors[self.outputs[i]], layout.checked());
-        let codes = &mut scratch.codes;
-        codes.resize(rows * layout.row_len(), 0);
-        x.load(isa, 0, codes);
-        match sink {
-            Sink::F32(to) => layout.decode_f32(codes, to),
-            Sink::F64(to) => layout.decode_f64(codes, to),
-            Sink::Raw(to) => layout.decode_raw(codes, to),
-            Sink::Codes(to) => to.copy_from_slice(codes),
+        let (tensor, isa) = (&scratch.tensors[self.outputs[i]], layout.checked());
+        match (sink, io::scale(layout)) {
+            (Sink::F32(to), Some(scale)) => {
+                each!(tensor, v => to.iter_mut().zip(v).for_each(|(to, code)| *to = *code as f32 * scale));
+            }
+            (sink, _) => {
+                let n = rows * layout.row_len();
+                results.pass(n, layout, sink, |codes, _| tensor.load(isa, 0, codes));
+            }
         }
     }
 }

@@ -223,7 +223,7 @@ pub(super) fn run(isa: Checked, multiply: Multiply, job: &mut Job<'_>) {
             Multiply::EachShort => sized2!(each_short_avx2, job, (0, 0)),
             Multiply::EachWhole => sized2!(each_whole_avx2, job, (0, 0)),
         },
-        Isa::Avx512 | Isa::Avx512Vnni => match multiply {
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => match multiply {
             Multiply::Quads if isa.isa() == Isa::Avx512 => unreachable!("planned: quads need VNNI"),
             Multiply::Quads => sized512!(quads_vnni, job, (0, 0)),
             Multiply::Pairs if isa.isa() == Isa::Avx512 => sized512!(pairs_avx512, job, (0, 0)),

@@ -6,10 +6,7 @@ use crate::{
     io::Codes,
     lane::{Lane, Stored, Width},
 };
-use hs_runtime::{
-    RunError,
-    isa::{Checked, Kernel},
-};
+use hs_runtime::isa::{Checked, Kernel};
 
 /// Elements that a buffer has beyond its tensor's end, so that whole vectors may be read there.
 const SLACK: usize = 64;
@@ -133,28 +130,19 @@ impl Tensor {
         each!(self, v => bytemuck::cast_slice(v))
     }
 
-    /// Takes the first `n` elements from what writes the low bytes of codes.
-    pub(super) fn fill(
-        &mut self,
-        n: usize,
-        encode: impl FnOnce(Codes<'_>) -> Result<(), RunError>,
-    ) -> Result<(), RunError> {
-        macro_rules! encode {
-            ($codes:ident, $v:expr, $t:ty) => {{
-                encode(Codes::$codes(bytemuck::cast_slice_mut(&mut $v[..n])))?;
-                // Nothing to do where the machine is little-endian.
-                $v[..n].iter_mut().for_each(|v| *v = <$t>::from_le(*v));
-            }};
-        }
+    /// The first `n` elements, which `write` gives as bytes, the lowest first.
+    pub(super) fn receive(&mut self, n: usize, write: impl FnOnce(Codes<'_>)) {
         match self {
-            Self::U8(v) => encode!(B1, v, u8),
-            Self::I8(v) => encode!(B1, v, i8),
-            Self::I16(v) => encode!(B2, v, i16),
-            Self::U16(v) => encode!(B2, v, u16),
-            Self::I32(v) => encode!(B4, v, i32),
-            Self::I64(v) => encode!(B8, v, i64),
+            Self::U8(v) => write(Codes::B1(bytemuck::cast_slice_mut(&mut v[..n]))),
+            Self::I8(v) => write(Codes::B1(bytemuck::cast_slice_mut(&mut v[..n]))),
+            Self::I16(v) => write(Codes::B2(bytemuck::cast_slice_mut(&mut v[..n]))),
+            Self::U16(v) => write(Codes::B2(bytemuck::cast_slice_mut(&mut v[..n]))),
+            Self::I32(v) => write(Codes::B4(bytemuck::cast_slice_mut(&mut v[..n]))),
+            Self::I64(v) => write(Codes::B8(bytemuck::cast_slice_mut(&mut v[..n]))),
         }
-        Ok(())
+        if cfg!(target_endian = "big") {
+            each!(self, v => v[..n].iter_mut().for_each(|v| *v = v.swap_bytes()));
+        }
     }
 
     /// Elements from `at` on into `to`.

@@ -1,0 +1,141 @@
+//! Dense layers of every kernel, at the ends of their types, against the interpreter.
+
+mod common;
+
+use common::difference;
+use hs_emulator::{Emulator, Isa, Options};
+use hs_hw::{Program, text};
+
+/// Codes that grow from one end of a type to the other in odd steps, ends included.
+fn codes(n: usize, lo: i64, hi: i64, seed: i64) -> String {
+    let code = |i: i64| match (i + seed) % 7 {
+        0 => lo,
+        1 => hi,
+        _ => lo + (i * 7919 + seed * 104_729).rem_euclid(hi - lo + 1),
+    };
+    (0..n as i64).map(|i| code(i).to_string()).collect::<Vec<_>>().join(", ")
+}
+
+struct Layer {
+    x: &'static str,
+    weight: &'static str,
+    ends: (i64, i64),
+    accum: &'static str,
+    act: &'static str,
+    y: &'static str,
+}
+
+/// Three layers of 5 to 11 to 9 to 3 features, the same types in each but for the input of the second and third.
+fn program(l: &Layer) -> Program {
+    let dot = |id: usize, inputs: usize, outputs: usize| {
+        format!(
+            "%{id} = dot(%{}) \"d{id}\" {{\n  window: [],\n  groups: 1,\n  weight: {}[{}],\n  bias: {}[{}],\n  \
+             accum: {},\n  act: {},\n}} : [{outputs}] {}\n",
+            id - 1,
+            l.weight,
+            codes(inputs * outputs, l.ends.0, l.ends.1, id as i64),
+            l.weight,
+            codes(outputs, l.ends.0, l.ends.1, 3),
+            l.accum,
+            l.act,
+            l.y,
+        )
+    };
+    let text = format!(
+        "program \"dense\" version 1\n\n%0 = input \"x\" {{index: 0, tensor: \"x\", onnx_shape: [5], perm: [0]}} : [5] \
+         {}\n{}{}{}%4 = output(%3) \"y\" {{index: 0, tensor: \"y\", onnx_shape: [3], perm: [0]}} : [3] {}\n",
+        l.x.replace('>', ",RND,SAT>"),
+        dot(1, 5, 11),
+        dot(2, 11, 9),
+        dot(3, 9, 3),
+        l.y
+    );
+    text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// The same bits as the interpreter, by a kernel of this name where the instruction set has it.
+fn check(l: &Layer, kernel: &str, isa: Isa) {
+    let program = program(l);
+    if let Err(errors) = program.verify() {
+        panic!("{errors:?}");
+    }
+    if isa.is_available() {
+        let options = Options { isa: Some(isa), ..Options::default() };
+        let plan = Emulator::new(program.clone(), &options).unwrap().plan();
+        let found: Vec<&str> = plan.nodes[1..4].iter().map(|n| n.kernel.as_str()).collect();
+        assert!(found.iter().all(|k| k.contains(kernel)), "{kernel}: {plan}");
+    }
+    if let Some(found) = difference(&program, 7) {
+        panic!("{found}\n{}", text::print(&program));
+    }
+}
+
+const EXACT: &str = "exact{format: fixed<46,26>}";
+
+#[test]
+fn eight_bits() {
+    for (x, y) in [("fixed<8,4>", "ufixed<8,4,RND,SAT>"), ("ufixed<8,4>", "fixed<8,4,RND,SAT>")] {
+        for act in ["none", "clamp{lo: 0}", "clamp{lo: 0, hi: 60000}"] {
+            let y = if act == "none" { "fixed<8,4,RND_MIN_INF,SAT_SYM>" } else { y };
+            let accum = "exact{format: fixed<40,32>}";
+            let l = Layer { x, weight: "fixed<8,4>", ends: (-128, 127), accum, act, y };
+            check(&l, "vpdpbusd", Isa::Avx512Vnni);
+        }
+    }
+}
+
+#[test]
+fn sixteen_bits() {
+    for (x, y) in [("fixed<16,6>", "ufixed<16,6,RND,SAT>"), ("ufixed<16,6>", "fixed<16,6,TRN,SAT>")] {
+        let l = Layer { x, weight: "fixed<8,4>", ends: (-128, 127), accum: EXACT, act: "none", y };
+        check(&l, "i16 x i16", Isa::Avx2);
+        let l = Layer { x, weight: "fixed<16,6>", ends: (-32768, 32767), accum: EXACT, act: "none", y };
+        check(&l, "i16 x (i8, u8)", Isa::Avx512);
+        let wrapping = if y.starts_with('u') { "ufixed<12,6,RND,WRAP>" } else { "fixed<12,6,TRN,WRAP>" };
+        let l = Layer { y: wrapping, ..l };
+        check(&l, "i16 x i16", Isa::Avx512Vnni);
+    }
+}
+
+#[test]
+fn wide_operands() {
+    let l = Layer {
+        x: "fixed<20,8>",
+        weight: "fixed<10,4>",
+        ends: (-512, 511),
+        accum: "exact{format: fixed<46,28>}",
+        act: "clamp{lo: 0}",
+        y: "fixed<20,8,RND,SAT>",
+    };
+    check(&l, "", Isa::Avx512);
+    let l = Layer { weight: "fixed<7,4>", ends: (-64, 63), accum: "exact{format: fixed<46,31>}", ..l };
+    check(&l, "vpmulld", Isa::Avx512);
+}
+
+#[test]
+fn shifted_products() {
+    let stepwise = |product: &str, ty: &str| -> &'static str {
+        format!("stepwise{{product: {product}, ty: {ty}, order: sequential}}").leak()
+    };
+    let all = [
+        ("fixed<16,6,TRN,WRAP>", "fixed<16,6,TRN,WRAP>", "vpmulhw"),
+        ("fixed<16,6,TRN,WRAP>", "fixed<14,6,TRN,WRAP>", "vpmulhw"),
+        ("fixed<18,8,TRN,WRAP>", "fixed<18,8,TRN,WRAP>", "shift each"),
+        ("fixed<16,6,RND,WRAP>", "fixed<16,6,TRN,WRAP>", ""),
+        ("fixed<24,14,TRN,WRAP>", "fixed<30,20,TRN,SAT>", ""),
+    ];
+    for (product, ty, kernel) in all {
+        for ends in [(-32768, 32767), (-100, 100)] {
+            let l = Layer {
+                x: "fixed<16,6>",
+                weight: "fixed<16,6>",
+                ends,
+                accum: stepwise(product, ty),
+                act: "clamp{lo: 0}",
+                y: "fixed<16,6,TRN,WRAP>",
+            };
+            // Small weights leave sums that 16 bits hold.
+            check(&l, if ends.1 > 100 { kernel } else { "" }, Isa::Avx512Vbmi2);
+        }
+    }
+}
