@@ -10,7 +10,7 @@ use super::{
     close::{Close, Constants, Sums},
     grown,
     input::Input,
-    kernel::{Job, Line, MOST_LINES, Multiply, Run, VECTOR, most_lines, pixels, run},
+    kernel::{Job, Line, MOST_LINES, Multiply, VECTOR, most_lines, pixels, run},
     storage::{Storage, Tensor},
 };
 use crate::{
@@ -28,7 +28,8 @@ pub(super) struct Dot {
     /// Place of each output pixel in a prepared row, in bytes.
     pixels: Box<[usize]>,
     outputs: usize,
-    runs: Box<[Run]>,
+    /// Bytes from a pixel's place to each word of terms.
+    words: Box<[usize]>,
     tiles: Box<[Tile]>,
     weights: Box<[Line]>,
     close: Close,
@@ -157,7 +158,7 @@ impl Dot {
             multiply,
             pixels: places.pixels.iter().map(|p| p * bytes).collect(),
             outputs,
-            runs: terms.iter().map(|t| t.run(multiply)).collect(),
+            words: terms.iter().flat_map(|t| t.words(multiply)).collect(),
             tiles: tiles.into(),
             weights: weights.into(),
             close,
@@ -196,7 +197,7 @@ impl Dot {
                 let job = Job {
                     x: &x[tile.shift..],
                     pixels: &places[first..first + n],
-                    runs: &self.runs,
+                    words: &self.words,
                     reach: tile.reach,
                     weights: &self.weights[tile.weights.clone()],
                     lines: tile.lines,
@@ -247,8 +248,10 @@ fn terms(positions: &[usize], (channels, per_term): (usize, usize)) -> Vec<Terms
 }
 
 impl Terms {
-    fn run(&self, multiply: Multiply) -> Run {
-        Run { delta: self.delta * multiply.bytes(), words: self.n.div_ceil(multiply.group()) }
+    /// Bytes from a pixel's place to each word.
+    fn words(&self, multiply: Multiply) -> impl Iterator<Item = usize> {
+        let (first, bytes) = (self.delta, multiply.bytes());
+        (0..self.n).step_by(multiply.group()).map(move |term| (first + term) * bytes)
     }
 }
 
@@ -309,10 +312,7 @@ impl Packer<'_> {
         if each {
             lines().zip(&mut shifts).for_each(|((_, v), shift)| *shift = v * VECTOR * bytes);
         }
-        let reads = |t: &Terms| {
-            let run = t.run(multiply);
-            run.delta + if each { multiply.reads(vectors) } else { 4 * run.words }
-        };
+        let last = self.terms.iter().flat_map(|t| t.words(multiply)).max();
         let tile = Tile {
             output: outputs.start,
             outputs: outputs.len(),
@@ -321,7 +321,7 @@ impl Packer<'_> {
             weights: begin..self.packed.weights.len(),
             shift: shift * bytes,
             shifts,
-            reach: self.terms.iter().map(reads).max().unwrap_or(0),
+            reach: last.map_or(0, |word| word + multiply.reads(vectors)),
         };
         self.packed.tiles.push(tile);
     }
