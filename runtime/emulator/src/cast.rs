@@ -83,6 +83,11 @@ impl Cast {
         Some(Self { ty: *ty, from, how })
     }
 
+    /// Whether it leaves every value as it is.
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self.how, How::Lanes { left: 0, drop: 0, over: Over::Never, .. })
+    }
+
     /// Whether it runs in the lanes' integers.
     pub(crate) fn is_fast(&self) -> bool {
         self.how != How::Definition

@@ -78,7 +78,8 @@ pub(crate) fn values(program: &Program, least: Width) -> Vec<Value> {
 pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
     let mut values = values(program, least);
     let mut choices = choices(program, &values, least, isa)?;
-    let fused = fuse(program, &mut values, &choices);
+    let takes = |dot: usize| choices[dot].as_ref().is_some_and(Choice::takes_stage);
+    let fused = fuse(program, &mut values, takes);
     pack(program, &mut values, &choices);
     let lanes_least = least.max(Width::I32);
     let last_use = last_uses(program, &values);
@@ -166,7 +167,7 @@ pub(crate) enum Fused {
 }
 
 impl Fused {
-    fn stages(&self) -> &[Stage] {
+    pub(crate) fn stages(&self) -> &[Stage] {
         match self {
             Self::With(stages) => stages,
             Self::No | Self::Into(_) => &[],
@@ -175,8 +176,9 @@ impl Fused {
 }
 
 /// Affine functions and requantisations of a dot product that nothing else reads are done to its sums: the tensors
-/// between are never stored, and the dot product's buffer holds the last one.
-fn fuse(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>]) -> Vec<Fused> {
+/// between are never stored, and the dot product's buffer holds the last one. `takes`: whether a node is a dot product
+/// whose sums take more stages.
+pub(crate) fn fuse(program: &Program, values: &mut [Value], takes: impl Fn(usize) -> bool) -> Vec<Fused> {
     let mut fused = vec![Fused::No; values.len()];
     let mut readers = vec![0usize; values.len()];
     let mut last: Vec<usize> = (0..values.len()).collect();
@@ -184,10 +186,7 @@ fn fuse(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>])
     for (id, node) in program.iter() {
         let (at, Some(input)) = (id.index(), node.inputs.first().map(|i| i.index())) else { continue };
         let first = if let Fused::Into(first) = fused[input] { first } else { input };
-        if readers[input] != 1
-            || values[at].stores != Width::I32
-            || !choices[first].as_ref().is_some_and(Choice::takes_stage)
-        {
+        if readers[input] != 1 || values[at].stores != Width::I32 || !takes(first) {
             continue;
         }
         let (from, range) = (program.nodes[input].format(), values[input].range);

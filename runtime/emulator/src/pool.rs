@@ -154,6 +154,11 @@ impl PoolStep {
         Some((width, Self { windows: Windows::new(&p.window, spatial, out), channels, kind, cast }))
     }
 
+    /// The windows, where the result of each is its largest element as it is.
+    pub(crate) fn largest(&self) -> Option<&Windows> {
+        (matches!(self.kind, Kind::Max) && self.cast.is_nothing()).then_some(&self.windows)
+    }
+
     pub(crate) fn channels(&self) -> usize {
         self.channels
     }

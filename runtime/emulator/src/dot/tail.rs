@@ -31,7 +31,16 @@ impl Stage {
         Self { scale: None, bias: None, left: 0, add: 0, drop: 0, clamp: None, wrap: Some((bits, signed)) }
     }
 
-    /// All of it, on each value; it must be the same for all outputs.
+    /// Whether it leaves every value as it is.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.scale.is_none()
+            && self.bias.is_none()
+            && (self.left, self.add, self.drop) == (0, 0, 0)
+            && self.clamp.is_none()
+            && self.wrap.is_none()
+    }
+
+    /// What it does to each value after scale and bias.
     #[inline(always)]
     pub(crate) fn apply_to(&self, values: &mut [i32]) {
         for v in &mut *values {

@@ -10,26 +10,47 @@ use crate::{
 };
 use hs_runtime::isa::{Checked, Kernel};
 
+/// A constant of each output of a line.
+pub(super) type Constants = [i32; VECTOR];
+
 /// What is done to the sums.
 #[derive(Debug)]
 pub(super) struct Close {
     /// Added to each line of sums, tile after tile.
-    pub(super) init: Box<[[i32; VECTOR]]>,
-    pub(super) kind: Kind,
-    stages: Box<[Stage]>,
-    /// The only stage, where it is no more than a shift and bounds.
-    plain: Option<(u32, i32, i32)>,
+    init: Box<[Constants]>,
+    /// Whether the second half of a tile's lines are the sums of the weights' low parts.
+    split: bool,
+    then: Then,
 }
 
-/// How sums become the value of the first stage.
+/// What follows.
 #[derive(Debug)]
-pub(super) enum Kind {
-    /// They are it.
-    Whole,
-    /// The second half of a tile's lines are the sums of the weights' low parts.
-    Split,
-    /// Each is multiplied, then added to; a line for each line of sums.
-    Scaled { factors: Box<[[i32; VECTOR]]>, summands: Box<[[i32; VECTOR]]> },
+enum Then {
+    /// A shift and bounds.
+    Plain(Plain),
+    /// The same, after a product and an addition.
+    Scaled {
+        factors: Box<[Constants]>,
+        summands: Box<[Constants]>,
+        plain: Plain,
+    },
+    Stages(Box<[Scaled]>),
+}
+
+/// `v >> drop` between bounds.
+#[derive(Debug, Clone, Copy)]
+struct Plain {
+    drop: u32,
+    lo: i32,
+    hi: i32,
+}
+
+/// A stage, with constants for each line of sums.
+#[derive(Debug)]
+struct Scaled {
+    factors: Option<Box<[Constants]>>,
+    summands: Option<Box<[Constants]>>,
+    stage: Stage,
 }
 
 /// The finished sums of a tile.
@@ -47,13 +68,15 @@ pub(super) struct Sums<'a> {
 }
 
 impl Close {
-    /// For results that are stored as `storage`.
+    /// For results that are stored as `storage`. `lines`: a constant of each output as lines of all tiles.
     pub(super) fn new(
-        init: Vec<[i32; VECTOR]>,
-        kind: Kind,
+        init: Vec<Constants>,
+        split: bool,
         mut stages: Vec<Stage>,
+        lines: impl Fn(&[i32]) -> Box<[Constants]>,
         storage: Storage,
     ) -> Self {
+        stages.retain(|s| !s.is_nothing());
         // Beyond the sign there is nothing to drop.
         stages.iter_mut().for_each(|s| s.drop = s.drop.min(31));
         if let Some(last) = stages.last_mut()
@@ -63,19 +86,45 @@ impl Close {
             // The store drops what the wrap would.
             last.wrap = None;
         }
-        let plain = match &stages[..] {
-            [Stage { scale: None, bias: None, left: 0, add: 0, drop, clamp, wrap: None }] => {
-                let (lo, hi) = clamp.unwrap_or((i32::MIN, i32::MAX));
-                Some((*drop, lo, hi))
-            }
+        let plain = |s: &Stage| {
+            let (lo, hi) = s.clamp.unwrap_or((i32::MIN, i32::MAX));
+            (s.left == 0 && s.add == 0 && s.wrap.is_none()).then_some(Plain { drop: s.drop, lo, hi })
+        };
+        let all = |value: i32| vec![[value; VECTOR]; init.len()].into_boxed_slice();
+        let simple = match &stages[..] {
+            [] => Some((None, None, Plain { drop: 0, lo: i32::MIN, hi: i32::MAX })),
+            [s] => plain(s).map(|plain| (s.scale.as_deref(), s.bias.as_deref(), plain)),
             _ => None,
         };
-        Self { init: init.into(), kind, stages: stages.into(), plain }
+        let then = match simple {
+            Some((None, None, plain)) => Then::Plain(plain),
+            Some((scale, bias, plain)) => Then::Scaled {
+                factors: scale.map_or_else(|| all(1), &lines),
+                summands: bias.map_or_else(|| all(0), &lines),
+                plain,
+            },
+            None => {
+                let scaled = |stage: Stage| Scaled {
+                    factors: stage.scale.as_deref().map(&lines),
+                    summands: stage.bias.as_deref().map(&lines),
+                    stage,
+                };
+                Then::Stages(stages.into_iter().map(scaled).collect())
+            }
+        };
+        Self { init: init.into(), split, then }
     }
 
-    /// Whether a shift and bounds are all that follows the sums.
-    pub(super) fn is_plain(&self) -> bool {
-        self.plain.is_some()
+    /// What it does beside a shift and bounds, for the plan.
+    pub(super) fn describe(&self) -> &'static str {
+        match (self.split, &self.then) {
+            (false, Then::Plain(_)) => "",
+            (false, Then::Scaled { .. }) => ", scaled",
+            (false, Then::Stages(_)) => ", casts in stages",
+            (true, Then::Plain(_)) => ", weights in halves",
+            (true, Then::Scaled { .. }) => ", weights in halves, scaled",
+            (true, Then::Stages(_)) => ", weights in halves, casts in stages",
+        }
     }
 
     /// Writes the codes of a tile.
@@ -93,29 +142,30 @@ struct Tile<'a, S> {
 impl<S: Stored> Kernel for Tile<'_, S> {
     #[inline(always)]
     fn run(self) {
-        let Tile { close, sums, out } = self;
-        match (&close.plain, &close.stages[..]) {
-            (Some((drop, lo, hi)), _) => tile(close, sums, out, Plain { drop: *drop, lo: *lo, hi: *hi }),
-            (None, stages) => tile(close, sums, out, Stages(stages)),
+        match (&self.close.then, self.close.split) {
+            (Then::Plain(plain), false) => self.close::<false>(*plain),
+            (Then::Plain(plain), true) => self.close::<true>(*plain),
+            (Then::Scaled { factors, summands, plain }, false) => {
+                self.close::<false>(Product { factors, summands, plain: *plain });
+            }
+            (Then::Scaled { factors, summands, plain }, true) => {
+                self.close::<true>(Product { factors, summands, plain: *plain });
+            }
+            (Then::Stages(stages), false) => self.close::<false>(Stages(stages)),
+            (Then::Stages(stages), true) => self.close::<true>(Stages(stages)),
         }
     }
 }
 
-/// What follows. Not a closure: that would be compiled for the build's target.
-trait Then: Copy {
-    fn then(self, v: [i32; VECTOR]) -> [i32; VECTOR];
+/// What is done to a line of values. Not a closure: that would be compiled for the build's target.
+trait Line: Copy {
+    /// `at`: the line among those of all tiles.
+    fn then(self, v: Constants, at: usize) -> Constants;
 }
 
-#[derive(Clone, Copy)]
-struct Plain {
-    drop: u32,
-    lo: i32,
-    hi: i32,
-}
-
-impl Then for Plain {
+impl Line for Plain {
     #[inline(always)]
-    fn then(self, mut v: [i32; VECTOR]) -> [i32; VECTOR] {
+    fn then(self, mut v: Constants, _: usize) -> Constants {
         for v in &mut v {
             *v = v.wrapping_shr(self.drop).max(self.lo).min(self.hi);
         }
@@ -124,62 +174,91 @@ impl Then for Plain {
 }
 
 #[derive(Clone, Copy)]
-struct Stages<'a>(&'a [Stage]);
+struct Product<'a> {
+    factors: &'a [Constants],
+    summands: &'a [Constants],
+    plain: Plain,
+}
 
-impl Then for Stages<'_> {
+impl Line for Product<'_> {
     #[inline(always)]
-    fn then(self, mut v: [i32; VECTOR]) -> [i32; VECTOR] {
-        for stage in self.0 {
+    fn then(self, v: Constants, at: usize) -> Constants {
+        self.plain.then(plus(&times(&v, &self.factors[at]), &self.summands[at]), at)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Stages<'a>(&'a [Scaled]);
+
+impl Line for Stages<'_> {
+    #[inline(always)]
+    fn then(self, mut v: Constants, at: usize) -> Constants {
+        for Scaled { factors, summands, stage } in self.0 {
+            if let Some(factors) = factors {
+                v = times(&v, &factors[at]);
+            }
+            if let Some(summands) = summands {
+                v = plus(&v, &summands[at]);
+            }
             stage.apply_to(&mut v);
         }
         v
     }
 }
 
-#[inline(always)]
-fn tile<S: Stored>(close: &Close, sums: &Sums<'_>, out: &mut [S], then: impl Then) {
-    let parts = if matches!(close.kind, Kind::Split) { 2 } else { 1 };
-    let lines = sums.lines / parts;
-    let init = &close.init[sums.first..sums.first + sums.lines];
-    for (p, acc) in sums.acc.chunks_exact(sums.lines * VECTOR).enumerate() {
-        let at = sums.at + p * sums.stride;
-        let out = &mut out[at..at + sums.outputs];
-        let (acc, _) = acc.as_chunks::<VECTOR>();
-        for (l, out) in out.chunks_mut(VECTOR).enumerate() {
-            let mut v = plus(&acc[l], &init[l]);
-            match &close.kind {
-                Kind::Whole => {}
-                Kind::Split => {
-                    let low = plus(&acc[lines + l], &init[lines + l]);
-                    v.iter_mut().zip(low).for_each(|(v, low)| *v = v.wrapping_add(low >> SPLIT));
-                }
-                Kind::Scaled { factors, summands } => {
-                    let (factors, summands) = (&factors[sums.first + l], &summands[sums.first + l]);
-                    for ((v, factor), summand) in v.iter_mut().zip(factors).zip(summands) {
-                        *v = v.wrapping_mul(*factor).wrapping_add(*summand);
+impl<S: Stored> Tile<'_, S> {
+    #[inline(always)]
+    fn close<const SPLIT_SUMS: bool>(self, line: impl Line) {
+        let Self { close, sums, out } = self;
+        let lines = if SPLIT_SUMS { sums.lines / 2 } else { sums.lines };
+        let init = &close.init[sums.first..sums.first + sums.lines];
+        for (p, acc) in sums.acc.chunks_exact(sums.lines * VECTOR).enumerate() {
+            let at = sums.at + p * sums.stride;
+            let out = &mut out[at..at + sums.outputs];
+            let (acc, _) = acc.as_chunks::<VECTOR>();
+            for (l, out) in out.chunks_mut(VECTOR).enumerate() {
+                let mut v = plus(&acc[l], &init[l]);
+                if SPLIT_SUMS {
+                    let mut low = plus(&acc[lines + l], &init[lines + l]);
+                    for low in &mut low {
+                        *low >>= SPLIT;
                     }
+                    v = plus(&v, &low);
                 }
-            }
-            let v = then.then(v);
-            if let Ok(out) = <&mut [S; VECTOR]>::try_from(&mut *out) {
-                *out = codes(&v);
-            } else {
-                out.copy_from_slice(&codes::<S>(&v)[..out.len()]);
+                let v = line.then(v, sums.first + l);
+                if let Ok(out) = <&mut [S; VECTOR]>::try_from(&mut *out) {
+                    *out = codes(&v);
+                } else {
+                    out.copy_from_slice(&codes::<S>(&v)[..out.len()]);
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-fn plus(a: &[i32; VECTOR], b: &[i32; VECTOR]) -> [i32; VECTOR] {
+fn plus(a: &Constants, b: &Constants) -> Constants {
     let mut sum = *a;
-    sum.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(*b));
+    for (a, b) in sum.iter_mut().zip(b) {
+        *a = a.wrapping_add(*b);
+    }
     sum
 }
 
 #[inline(always)]
-fn codes<S: Stored>(v: &[i32; VECTOR]) -> [S; VECTOR] {
+fn times(a: &Constants, b: &Constants) -> Constants {
+    let mut product = *a;
+    for (a, b) in product.iter_mut().zip(b) {
+        *a = a.wrapping_mul(*b);
+    }
+    product
+}
+
+#[inline(always)]
+fn codes<S: Stored>(v: &Constants) -> [S; VECTOR] {
     let mut codes = [S::from_lane(0i32); VECTOR];
-    codes.iter_mut().zip(v).for_each(|(code, v)| *code = S::from_lane(*v));
+    for (code, v) in codes.iter_mut().zip(v) {
+        *code = S::from_lane(*v);
+    }
     codes
 }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     Isa, PlanError,
-    compile::{Fused, Slot, Slots, Value, choice, last_uses, plan_node, values},
+    compile::{Fused, Slot, Slots, Value, choice, fuse, last_uses, plan_node, values},
+    dot::Narrow,
     eltwise::codes_range,
     lane::{Packing, Width},
     plan::NodePlan,
@@ -23,7 +24,16 @@ use crate::{
 
 /// Compiles a verified Program for integers of at least `least`.
 pub(super) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Rows, PlanError> {
-    let planner = Planner { program, values: values(program, least), storage: storage(program), least, isa };
+    let mut values = values(program, least);
+    let narrow = |node: &Node| {
+        let Op::Dot(dot) = &node.op else { return None };
+        let (input, value) = (program.node(node.inputs[0]), &values[node.inputs[0].index()]);
+        Dot::narrow(node, dot, input.channels(), (input.format(), value.range), least)
+    };
+    let narrows: Vec<Option<Narrow>> = program.nodes.iter().map(narrow).collect();
+    let fused = fuse(program, &mut values, |dot| narrows[dot].is_some());
+    let storage = storage(program, &values);
+    let planner = Planner { program, values, storage, narrows, fused, least, isa };
     let last_use = last_uses(program, &planner.values);
     let mut slots = Slots::default();
     let mut slot_of: Vec<Option<usize>> = vec![None; program.nodes.len()];
@@ -63,10 +73,10 @@ pub(super) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Rows,
 }
 
 /// How every node's tensor is stored. What is only moved is stored alike.
-fn storage(program: &Program) -> Vec<Storage> {
+fn storage(program: &Program, values: &[Value]) -> Vec<Storage> {
     let mut all: Vec<Storage> = Vec::with_capacity(program.nodes.len());
-    for (node, range) in program.nodes.iter().zip(hs_hw::range::ranges(program)) {
-        all.push(if node.op.moves_data() { all[node.inputs[0].index()] } else { Storage::of(range) });
+    for (node, value) in program.nodes.iter().zip(values) {
+        all.push(if node.op.moves_data() { all[node.inputs[0].index()] } else { Storage::of(value.range) });
     }
     all
 }
@@ -75,6 +85,9 @@ struct Planner<'a> {
     program: &'a Program,
     values: Vec<Value>,
     storage: Vec<Storage>,
+    /// Sums of dot products that have kernels here.
+    narrows: Vec<Option<Narrow>>,
+    fused: Vec<Fused>,
     least: Width,
     isa: Isa,
 }
@@ -83,12 +96,14 @@ type Planned = (Option<(Width, Operation)>, NodePlan);
 
 impl Planner<'_> {
     fn node(&self, at: usize, node: &Node) -> Result<Planned, PlanError> {
-        if let Some((dot, plan)) = self.dot(at, node) {
-            return Ok((Some((Width::I32, Operation::Dot(Box::new(dot)))), plan));
+        if let (Op::Dot(dot), Some(narrow)) = (&node.op, &self.narrows[at]) {
+            let (step, plan) = self.dot(at, node, dot, narrow);
+            return Ok((Some((Width::I32, Operation::Dot(Box::new(step)))), plan));
         }
         let choice = choice(self.program, node, &self.values, self.least, self.isa)?;
         let least = self.least.max(Width::I32);
-        let (step, mut plan) = plan_node(self.program, node, &self.values, least, (choice, &Fused::No))?;
+        let choice = (choice, &self.fused[at]);
+        let (step, mut plan) = plan_node(self.program, node, &self.values, least, choice)?;
         let Some((width, op)) = step else { return Ok((None, plan)) };
         let operation = match op {
             StepOp::Input(i) => Ok(Operation::Input(i)),
@@ -113,12 +128,12 @@ impl Planner<'_> {
         Ok((Some((width, operation)), plan))
     }
 
-    fn dot(&self, at: usize, node: &Node) -> Option<(Dot, NodePlan)> {
-        let Op::Dot(dot) = &node.op else { return None };
+    fn dot(&self, at: usize, node: &Node, dot: &hs_hw::Dot, narrow: &Narrow) -> (Dot, NodePlan) {
         let (input, from) = (self.program.node(node.inputs[0]), node.inputs[0].index());
-        let x = (input.format(), self.values[from].range);
+        let range = self.values[from].range;
         let stored = (self.storage[from], self.storage[at]);
-        let (step, narrow) = Dot::plan(node, dot, &input.shape, x, stored, (self.isa, self.least))?;
+        let sums = (dot, narrow, self.fused[at].stages());
+        let step = Dot::plan(node, sums, &input.shape, range, stored, (self.isa, self.least));
         let bits = |i: hs_fixed::Interval| i.format().map_or(128, hs_fixed::Format::width);
         let plan = NodePlan {
             node: node.name.clone(),
@@ -126,13 +141,13 @@ impl Planner<'_> {
             kernel: step.describe(self.isa),
             computes: Some(Width::I32),
             stores: Width::I32,
-            operand_bits: vec![bits(x.1), bits(codes_range(&dot.weight))],
+            operand_bits: vec![bits(range), bits(codes_range(&dot.weight))],
             range: Some((narrow.partial.lo.to_string(), narrow.partial.hi.to_string())),
             macs: macs(node, dot, &input.shape),
             gmacs: None,
-            why: narrow.why,
+            why: narrow.why.clone(),
         };
-        Some((step, plan))
+        (step, plan)
     }
 
     /// The step in lanes.

@@ -7,15 +7,15 @@ use hs_hw::{Node, Window};
 
 use super::{
     Cx,
-    close::{Close, Kind, Sums},
+    close::{Close, Constants, Sums},
     grown,
     input::Input,
-    kernel::{Job, Line, MOST_LINES, Multiply, Run, VECTOR, most_lines, pixels, run},
+    kernel::{Job, Line, MOST_LINES, Multiply, VECTOR, most_lines, pixels, run},
     storage::{Storage, Tensor},
 };
 use crate::{
     Isa,
-    dot::{Narrow, Product, SPLIT},
+    dot::{Narrow, Product, SPLIT, Stage},
     eltwise::codes_range,
     lane::{Packing, Width},
 };
@@ -28,7 +28,8 @@ pub(super) struct Dot {
     /// Place of each output pixel in a prepared row, in bytes.
     pixels: Box<[usize]>,
     outputs: usize,
-    runs: Box<[Run]>,
+    /// Bytes from a pixel's place to each word of terms.
+    words: Box<[usize]>,
     tiles: Box<[Tile]>,
     weights: Box<[Line]>,
     close: Close,
@@ -69,10 +70,10 @@ fn multiply(
     (x, weights): (Interval, Interval),
     each: bool,
     (isa, least): (Isa, Width),
-) -> Option<(Multiply, i32)> {
+) -> (Multiply, i32) {
     if let Product::Shifted { half, drop } = narrow.product {
         // Beyond the sign there is nothing to drop.
-        return (!each).then_some((Multiply::Shifted { half: half as i32, drop: drop.min(31) }, 0));
+        return (Multiply::Shifted { half: half as i32, drop: drop.min(31) }, 0);
     }
     let fit = |bits: u32| {
         let end = 1i128 << (bits - 1);
@@ -86,50 +87,52 @@ fn multiply(
         && fit(8)
         && let Some(zero) = packing(4)
     {
-        return Some((Multiply::Quads, zero));
+        return (Multiply::Quads, zero);
     }
     if least <= Width::I16
         && fit(short)
         && let Some(zero) = packing(2)
     {
-        return Some((if each { Multiply::EachShort } else { Multiply::Pairs }, zero));
+        return (if each { Multiply::EachShort } else { Multiply::Pairs }, zero);
     }
-    Some((if each { Multiply::EachWhole } else { Multiply::Whole }, 0))
+    (if each { Multiply::EachWhole } else { Multiply::Whole }, 0)
 }
 
 impl Dot {
-    /// `None` where sums of 32 bits do not do. `stored`: storage of the input and of the result.
-    pub(super) fn plan(
+    /// The sums of 32 bits that a dot product needs; `None` where they do not do.
+    pub(super) fn narrow(
         node: &Node,
         dot: &hs_hw::Dot,
+        channels: usize,
+        x: (Format, Interval),
+        least: Width,
+    ) -> Option<Narrow> {
+        let narrow = Narrow::new(node, dot, x).filter(|_| least <= Width::I32)?;
+        let shifted = matches!(narrow.product, Product::Shifted { .. });
+        (!(shifted && is_depthwise(node, dot, channels))).then_some(narrow)
+    }
+
+    /// The step for sums that [`narrow`](Self::narrow) found, followed by `more`. `stored`: storage of the input and
+    /// of what is left in the end.
+    pub(super) fn plan(
+        node: &Node,
+        (dot, narrow, more): (&hs_hw::Dot, &Narrow, &[Stage]),
         shape: &[usize],
-        (x, range): (Format, Interval),
+        range: Interval,
         stored: (Storage, Storage),
         (isa, least): (Isa, Width),
-    ) -> Option<(Self, Narrow)> {
-        if least > Width::I32 {
-            return None;
-        }
-        let mut narrow = Narrow::new(node, dot, (x, range))?;
+    ) -> Self {
         let (channels, spatial) = shape.split_last().map_or((1, &[][..]), |(c, s)| (*c, s));
         let outputs = node.channels();
-        let each = dot.groups > 1 && dot.groups == channels && outputs == channels;
-        let (multiply, zero) = multiply(&narrow, (range, codes_range(&dot.weight)), each, (isa, least))?;
+        let each = is_depthwise(node, dot, channels);
+        let (multiply, zero) = multiply(narrow, (range, codes_range(&dot.weight)), each, (isa, least));
         let output = &node.shape[..node.shape.len() - 1];
         let (input, places) = Input::plan(dot, (spatial, channels), output, stored.0, (multiply, zero));
         let per_term = channels / dot.groups;
         let terms = terms(&places.positions, (channels, per_term));
         let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &HALVES } else { &WHOLE };
-        let mut plan = Packer {
-            dot,
-            narrow: &narrow,
-            terms: &terms,
-            parts,
-            multiply,
-            zero,
-            outputs,
-            packed: Packed::default(),
-        };
+        let mut plan =
+            Packer { dot, narrow, terms: &terms, parts, multiply, zero, outputs, packed: Packed::default() };
         let groups = if each { 1 } else { dot.groups };
         let per_group = outputs / groups;
         let most = most_lines(isa) / parts.len();
@@ -147,29 +150,24 @@ impl Dot {
         }
         let Packed { weights, init, tiles } = plan.packed;
         let bytes = multiply.bytes();
-        let kind = if narrow.split.is_some() { Kind::Split } else { Kind::Whole };
-        let step = Self {
+        let lines = |of: &[i32]| tiles.iter().flat_map(|t| t.lines_of(of)).collect();
+        let stages = narrow.stages.iter().chain(more).cloned().collect();
+        let close = Close::new(init, narrow.split.is_some(), stages, lines, stored.1);
+        Self {
             input,
             multiply,
             pixels: places.pixels.iter().map(|p| p * bytes).collect(),
             outputs,
-            runs: terms.iter().map(|t| t.run(multiply)).collect(),
+            words: terms.iter().flat_map(|t| t.words(multiply)).collect(),
             tiles: tiles.into(),
             weights: weights.into(),
-            close: Close::new(init, kind, std::mem::take(&mut narrow.stages), stored.1),
-        };
-        Some((step, narrow))
+            close,
+        }
     }
 
     /// What runs it.
     pub(super) fn describe(&self, isa: Isa) -> String {
-        let kind = match &self.close.kind {
-            Kind::Whole => "",
-            Kind::Split => ", weights in halves",
-            Kind::Scaled { .. } => ", scaled",
-        };
-        let casts = if self.close.is_plain() { "" } else { ", casts in stages" };
-        format!("{}{kind}{casts}", self.multiply.describe(isa))
+        format!("{}{}", self.multiply.describe(isa), self.close.describe())
     }
 
     /// Bytes of memory for each row, beside its tensors.
@@ -184,7 +182,9 @@ impl Dot {
         let total = *rows * self.pixels.len();
         places.clear();
         let row = self.input.row();
-        places.extend((0..*rows).flat_map(|r| self.pixels.iter().map(move |p| p + r * row)));
+        for r in 0..*rows {
+            places.extend(self.pixels.iter().map(|p| p + r * row));
+        }
         // A tile has a fixed number of pixels; those beyond the last are computed and left.
         let last = places.last().copied().unwrap_or(0);
         places.extend([last; VECTOR]);
@@ -197,7 +197,7 @@ impl Dot {
                 let job = Job {
                     x: &x[tile.shift..],
                     pixels: &places[first..first + n],
-                    runs: &self.runs,
+                    words: &self.words,
                     reach: tile.reach,
                     weights: &self.weights[tile.weights.clone()],
                     lines: tile.lines,
@@ -221,6 +221,20 @@ impl Dot {
     }
 }
 
+impl Tile {
+    /// Constants of its outputs, a line for each line of sums.
+    fn lines_of(&self, constants: &[i32]) -> Vec<Constants> {
+        let constants = &constants[self.output..self.output + self.outputs];
+        let line = |l: usize| std::array::from_fn(|i| constants.get(l * VECTOR + i).map_or(0, |c| *c));
+        (0..self.lines).map(line).collect()
+    }
+}
+
+/// Whether every output has an input channel of its own.
+fn is_depthwise(node: &Node, dot: &hs_hw::Dot, channels: usize) -> bool {
+    dot.groups > 1 && dot.groups == channels && node.channels() == channels
+}
+
 /// Terms of a row: positions of the kernel that lie side by side are one piece, where a term is all channels.
 fn terms(positions: &[usize], (channels, per_term): (usize, usize)) -> Vec<Terms> {
     let mut terms: Vec<Terms> = Vec::new();
@@ -234,8 +248,10 @@ fn terms(positions: &[usize], (channels, per_term): (usize, usize)) -> Vec<Terms
 }
 
 impl Terms {
-    fn run(&self, multiply: Multiply) -> Run {
-        Run { delta: self.delta * multiply.bytes(), words: self.n.div_ceil(multiply.group()) }
+    /// Bytes from a pixel's place to each word.
+    fn words(&self, multiply: Multiply) -> impl Iterator<Item = usize> {
+        let (first, bytes) = (self.delta, multiply.bytes());
+        (0..self.n).step_by(multiply.group()).map(move |term| (first + term) * bytes)
     }
 }
 
@@ -296,10 +312,7 @@ impl Packer<'_> {
         if each {
             lines().zip(&mut shifts).for_each(|((_, v), shift)| *shift = v * VECTOR * bytes);
         }
-        let reads = |t: &Terms| {
-            let run = t.run(multiply);
-            run.delta + if each { multiply.reads(vectors) } else { 4 * run.words }
-        };
+        let last = self.terms.iter().flat_map(|t| t.words(multiply)).max();
         let tile = Tile {
             output: outputs.start,
             outputs: outputs.len(),
@@ -308,7 +321,7 @@ impl Packer<'_> {
             weights: begin..self.packed.weights.len(),
             shift: shift * bytes,
             shifts,
-            reach: self.terms.iter().map(reads).max().unwrap_or(0),
+            reach: last.map_or(0, |word| word + multiply.reads(vectors)),
         };
         self.packed.tiles.push(tile);
     }

@@ -77,23 +77,16 @@ impl Multiply {
     }
 }
 
-/// Consecutive words of the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    /// Bytes from a pixel's place to the first.
-    pub(super) delta: usize,
-    pub(super) words: usize,
-}
-
 /// `acc[pixel][output] = Σ x[pixel + …] × w[…][output]`.
 pub(super) struct Job<'a> {
     pub(super) x: &'a [u8],
     /// Place of each pixel in `x`.
     pub(super) pixels: &'a [usize],
-    pub(super) runs: &'a [Run],
+    /// Bytes from there to each word.
+    pub(super) words: &'a [usize],
     /// Bytes that are read from a pixel's place on.
     pub(super) reach: usize,
-    /// A line for each vector of outputs, word after word of the runs.
+    /// A line for each vector of outputs, word after word.
     pub(super) weights: &'a [Line],
     /// Vectors of outputs.
     pub(super) lines: usize,
@@ -117,7 +110,7 @@ pub(super) fn pixels(isa: Isa, lines: usize) -> usize {
         (Isa::Generic, _) => 2,
         (Isa::Avx2, 1) => 4,
         (Isa::Avx2, _) => 2,
-        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 1) => 12,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 1) => 8,
         (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 2 | 3) => 8,
         (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) => 6,
     }
@@ -125,12 +118,14 @@ pub(super) fn pixels(isa: Isa, lines: usize) -> usize {
 
 /// Computes a tile.
 pub(super) fn run(isa: Checked, multiply: Multiply, mut job: Job<'_>) {
-    let words: usize = job.runs.iter().map(|r| r.words).sum();
     let last = job.pixels.iter().max().map_or(0, |p| p + job.reach);
-    assert!(last <= job.x.len() && job.weights.len() == words * job.lines, "a tile within its tensor");
+    assert!(
+        last <= job.x.len() && job.weights.len() == job.words.len() * job.lines,
+        "a tile within its tensor"
+    );
     assert!(job.acc.len() == job.pixels.len() * job.lines * VECTOR, "a vector for each pixel and line");
     let most = job.shifts[..job.lines].iter().max().map_or(0, |s| s + multiply.reads(1));
-    debug_assert!(job.runs.iter().all(|r| r.delta + 4 * r.words.saturating_sub(1) + most <= job.reach));
+    debug_assert!(job.words.iter().all(|word| word + most <= job.reach));
     match isa.isa() {
         Isa::Generic => isa.run(Portable { multiply, job: &mut job }),
         #[cfg(target_arch = "x86_64")]
@@ -156,17 +151,13 @@ impl Kernel for Portable<'_, '_> {
             (|$word:ident, $lane:ident, $w:ident| $sum:expr) => {
                 for (acc, pixel) in job.acc.chunks_exact_mut(job.lines * VECTOR).zip(job.pixels) {
                     acc.fill(0);
-                    let mut weights = job.weights.chunks_exact(job.lines);
-                    for run in job.runs {
-                        let from = pixel + run.delta;
-                        for (i, lines) in weights.by_ref().take(run.words).enumerate() {
-                            for (l, line) in lines.iter().enumerate() {
-                                let $word = &job.x[from + 4 * i + job.shifts[l]..];
-                                for $lane in 0..VECTOR {
-                                    let $w = line.0[$lane];
-                                    let sum = &mut acc[l * VECTOR + $lane];
-                                    *sum = sum.wrapping_add($sum);
-                                }
+                    for (word, lines) in job.words.iter().zip(job.weights.chunks_exact(job.lines)) {
+                        for (l, line) in lines.iter().enumerate() {
+                            let $word = &job.x[pixel + word + job.shifts[l]..];
+                            for $lane in 0..VECTOR {
+                                let $w = line.0[$lane];
+                                let sum = &mut acc[l * VECTOR + $lane];
+                                *sum = sum.wrapping_add($sum);
                             }
                         }
                     }

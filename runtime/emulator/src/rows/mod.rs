@@ -12,6 +12,7 @@ mod input;
 mod kernel;
 mod lanes;
 mod moves;
+mod pool;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod storage;
@@ -23,7 +24,7 @@ use crate::{
     Isa, PlanError, Width,
     compile::Slot,
     io::{self, Results},
-    lane::{self, Buf, Cx as LanesCx},
+    lane::{self, Buf},
     moves::Concat,
     plan::NodePlan,
     pool::PoolStep,
@@ -198,16 +199,7 @@ impl Step {
             Operation::Input(_) => unreachable!("inputs are stored, not run"),
             Operation::Dot(d) => d.run(tensor(0), out, cx),
             Operation::Each(e) => e.run::<A>([source(0), source(1)], out, self.len, cx),
-            Operation::Pool(p) => {
-                let (x, isa, channels) = (tensor(0), cx.isa, p.channels());
-                let mut lanes = LanesCx { isa, lanes: channels, temps: &mut cx.temps.lanes };
-                for r in 0..cx.rows {
-                    let (from, to) = (r * self.lens[0], r * self.len);
-                    let load = |e: usize, row: &mut [A]| x.load(isa, from + e * channels, row);
-                    let store = |e: usize, row: &[A]| out.store(isa, to + e * channels, row);
-                    p.reduce::<A>(1, load, store, &mut lanes);
-                }
-            }
+            Operation::Pool(p) => pool::run::<A>(p, tensor(0), out, (self.lens[0], self.len), cx),
             Operation::Gather(g) => g.run(tensor(0), out, (self.lens[0], self.len), cx.rows),
             Operation::Concat(c) => {
                 let inputs = (0..self.inputs.len()).filter_map(source).zip(self.lens.iter().copied());

@@ -1,4 +1,4 @@
-//! The inner loop in explicit vectors. [`run`](super::kernel::run) has checked that pixels and runs lie within the
+//! The inner loop in explicit vectors. [`run`](super::kernel::run) has checked that pixels and words lie within the
 //! input, with as many lines of weights and places for sums as they need; that, and the presence of the instruction
 //! set, which a [`Checked`] proves, is what makes the `unsafe` here sound.
 
@@ -26,32 +26,30 @@ macro_rules! kernel {
             let $drop = _mm_cvtsi32_si128(drop as i32);
             let mut sums = [[[$zero; $parts]; L]; P];
             let mut w = job.weights.as_ptr().cast::<i32>();
-            for run in job.runs {
-                let mut from = [job.x.as_ptr(); P];
-                for (from, pixel) in from.iter_mut().zip(job.pixels) {
-                    *from = from.wrapping_add(*pixel + run.delta);
+            let mut pixels = [job.x.as_ptr(); P];
+            for (from, pixel) in pixels.iter_mut().zip(job.pixels) {
+                *from = from.wrapping_add(*pixel);
+            }
+            for at in job.words {
+                let mut weights = [[$zero; $parts]; L];
+                for l in 0..L {
+                    for part in 0..$parts {
+                        let $p = w.wrapping_add(l * VECTOR + part * PART);
+                        // SAFETY: there are `L` lines for each word.
+                        weights[l][part] = unsafe { $load };
+                    }
                 }
-                for i in 0..run.words {
-                    let mut weights = [[$zero; $parts]; L];
+                w = w.wrapping_add(L * VECTOR);
+                for p in 0..P {
+                    let word = pixels[p].wrapping_add(*at);
                     for l in 0..L {
                         for part in 0..$parts {
-                            let $p = w.wrapping_add(l * VECTOR + part * PART);
-                            // SAFETY: there are `L` lines for each word.
-                            weights[l][part] = unsafe { $load };
-                        }
-                    }
-                    w = w.wrapping_add(L * VECTOR);
-                    for p in 0..P {
-                        let word = from[p].wrapping_add(4 * i);
-                        for l in 0..L {
-                            for part in 0..$parts {
-                                let own = if $each > 0 { job.shifts[l] + part * PART * $each } else { 0 };
-                                let $x = word.wrapping_add(own);
-                                // SAFETY: the run lies within the input for every pixel.
-                                let $a = unsafe { $input };
-                                let ($sum, $b) = (sums[p][l][part], weights[l][part]);
-                                sums[p][l][part] = $add;
-                            }
+                            let own = if $each > 0 { job.shifts[l] + part * PART * $each } else { 0 };
+                            let $x = word.wrapping_add(own);
+                            // SAFETY: the word lies within the input for every pixel.
+                            let $a = unsafe { $input };
+                            let ($sum, $b) = (sums[p][l][part], weights[l][part]);
+                            sums[p][l][part] = $add;
                         }
                     }
                 }
@@ -201,7 +199,7 @@ macro_rules! sized {
 
 macro_rules! sized512 {
     ($kernel:ident, $job:expr, $shift:tt) => {
-        sized!($kernel, $job, $shift, 1 x 12, 2 x 8, 3 x 8, 4 x 6)
+        sized!($kernel, $job, $shift, 1 x 8, 2 x 8, 3 x 8, 4 x 6)
     };
 }
 
