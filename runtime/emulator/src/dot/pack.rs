@@ -3,7 +3,7 @@
 use super::{
     Shape, Tile, TileLane, Vector, Weights,
     proof::Context,
-    tail::{SPLIT, Stage},
+    tail::{PARTS, Stage},
     tile::{Multiply, most_outputs},
 };
 use crate::{
@@ -76,7 +76,7 @@ impl Context<'_> {
         let of = |output: usize| &self.dot.weight.data[output * terms..(output + 1) * terms];
         let bits = 32 / group as u32;
         let parts: &[fn(i64) -> i64] = match multiply {
-            Multiply::Split => &[|v| v >> SPLIT, |v| v & ((1 << SPLIT) - 1)],
+            Multiply::Split => &PARTS,
             _ => &[|v| v],
         };
         let word = |terms: &[i64], part: fn(i64) -> i64| {

@@ -5,7 +5,7 @@ use hs_hw::{Accum, Dot, Node, Order, range};
 
 use super::{
     Product,
-    tail::{SPLIT, Stage, Tail, holds},
+    tail::{PARTS, SPLIT, Stage, Tail, holds},
 };
 use crate::{eltwise::codes_range, lane::Width};
 
@@ -100,7 +100,8 @@ impl Narrow {
             let stages = vec![tail.stage];
             return Some(Self { product: kind, add: tail.add, stages, split: None, sixteen, partial, why });
         }
-        // In two parts: high × 2^8 + low, the weights' own parts.
+        // In two parts: high × 2^8 + low, the weights' own parts. What is left of the sum fits 32 bits, so that of the
+        // high parts may wrap; that of the low ones is shifted first.
         let drop = tail.stage.drop.checked_sub(SPLIT)?;
         let parts = |part: fn(i64) -> i64| {
             let terms = dot.weight.len() / node.channels();
@@ -114,15 +115,10 @@ impl Narrow {
                 Some((lo.min(sum(i128::min)?), hi.max(sum(i128::max)?)))
             })
         };
-        let low = |w: i64| w & ((1 << SPLIT) - 1);
-        let high = |w: i64| w >> SPLIT;
         let whole = (tail.sum.0 >> SPLIT, tail.sum.1 >> SPLIT);
         let small = |v: &i128| i64::try_from(*v).is_ok();
-        let fits = kind == Product::Whole
-            && tail.add.iter().all(small)
-            && holds(whole)
-            && holds(parts(low)?)
-            && holds(parts(high)?);
+        let fits =
+            kind == Product::Whole && tail.add.iter().all(small) && holds(whole) && holds(parts(PARTS[1])?);
         let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
         let stages = vec![Stage { drop, ..tail.stage }];
         let split = Some(SPLIT);

@@ -209,3 +209,7 @@ impl Tail {
 
 /// Bits of the lower part of a sum that is kept in two.
 pub(crate) const SPLIT: u32 = 8;
+
+/// The parts of a number, high × 2^[`SPLIT`] + low. The lower one has a sign, so that sums of it grow less.
+pub(crate) const PARTS: [fn(i64) -> i64; 2] =
+    [|v| (v >> SPLIT) + (v >> (SPLIT - 1) & 1), |v| i64::from(v as i8)];

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Isa,
-    dot::{Narrow, Product, SPLIT, Stage},
+    dot::{Narrow, PARTS, Product, SPLIT, Stage},
     eltwise::codes_range,
     lane::{Packing, Width},
 };
@@ -60,9 +60,8 @@ struct Terms {
     n: usize,
 }
 
-/// The parts of a weight that are multiplied on their own.
+/// The only part of a weight that is multiplied whole.
 const WHOLE: [fn(i64) -> i64; 1] = [|w| w];
-const HALVES: [fn(i64) -> i64; 2] = [|w| w >> SPLIT, |w| w & ((1 << SPLIT) - 1)];
 
 /// How terms are multiplied, and the code that zero bits of the input stand for.
 fn multiply(
@@ -80,8 +79,8 @@ fn multiply(
         -end <= weights.lo && weights.hi < end
     };
     let packing = |group| Packing::of(group, x).map(Packing::zero);
-    // Halves of wider weights need a sign bit more.
-    let short = if narrow.split.is_some() { 16 + SPLIT } else { 16 };
+    // Wider weights have high parts of 16 bits.
+    let short = if narrow.split.is_some() { 15 + SPLIT } else { 16 };
     let quads = isa >= Isa::Avx512Vnni && least <= Width::I8 && !each && narrow.split.is_none();
     if quads
         && fit(8)
@@ -130,7 +129,7 @@ impl Dot {
         let (input, places) = Input::plan(dot, (spatial, channels), output, stored.0, (multiply, zero));
         let per_term = channels / dot.groups;
         let terms = terms(&places.positions, (channels, per_term));
-        let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &HALVES } else { &WHOLE };
+        let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &PARTS } else { &WHOLE };
         let mut plan =
             Packer { dot, narrow, terms: &terms, parts, multiply, zero, outputs, packed: Packed::default() };
         let groups = if each { 1 } else { dot.groups };
@@ -189,7 +188,7 @@ impl Dot {
         let last = places.last().copied().unwrap_or(0);
         places.extend([last; VECTOR]);
         for tile in &self.tiles {
-            let most = pixels(isa.isa(), tile.lines);
+            let most = pixels(isa.isa(), self.multiply, tile.lines);
             let mut first = 0;
             while first < total {
                 let n = if first + 1 == total { 1 } else { most };

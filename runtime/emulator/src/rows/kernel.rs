@@ -104,14 +104,16 @@ pub(super) fn most_lines(isa: Isa) -> usize {
     }
 }
 
-/// Pixels of a tile of `lines` vectors; a tile of a single pixel is always possible.
-pub(super) fn pixels(isa: Isa, lines: usize) -> usize {
+/// Pixels of a tile of `lines` vectors, so many that sums and operands fit the registers; a tile of a single pixel is
+/// always possible.
+pub(super) fn pixels(isa: Isa, multiply: Multiply, lines: usize) -> usize {
+    let each = matches!(multiply, Multiply::EachShort | Multiply::EachWhole);
     match (isa, lines) {
         (Isa::Generic, _) => 2,
         (Isa::Avx2, 1) => 4,
         (Isa::Avx2, _) => 2,
-        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 1) => 8,
-        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 2 | 3) => 8,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) if each => 2,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 1..=3) => 8,
         (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) => 6,
     }
 }

@@ -203,6 +203,12 @@ macro_rules! sized512 {
     };
 }
 
+macro_rules! sized512_each {
+    ($kernel:ident, $job:expr) => {
+        sized!($kernel, $job, (0, 0), 1 x 2, 2 x 2, 3 x 2, 4 x 2)
+    };
+}
+
 macro_rules! sized2 {
     ($kernel:ident, $job:expr, $shift:tt) => {
         sized!($kernel, $job, $shift, 1 x 4, 2 x 2)
@@ -228,9 +234,9 @@ pub(super) fn run(isa: Checked, multiply: Multiply, job: &mut Job<'_>) {
             Multiply::Pairs => sized512!(pairs_vnni, job, (0, 0)),
             Multiply::Whole => sized512!(whole_avx512, job, (0, 0)),
             Multiply::Shifted { half, drop } => sized512!(shifted_avx512, job, (half, drop)),
-            Multiply::EachShort if isa.isa() == Isa::Avx512 => sized512!(each_short_avx512, job, (0, 0)),
-            Multiply::EachShort => sized512!(each_short_vnni, job, (0, 0)),
-            Multiply::EachWhole => sized512!(each_whole_avx512, job, (0, 0)),
+            Multiply::EachShort if isa.isa() == Isa::Avx512 => sized512_each!(each_short_avx512, job),
+            Multiply::EachShort => sized512_each!(each_short_vnni, job),
+            Multiply::EachWhole => sized512_each!(each_whole_avx512, job),
         },
     }
 }
