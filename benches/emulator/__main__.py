@@ -32,8 +32,8 @@ import served
 ROOT = Path(__file__).resolve().parent.parent.parent
 ZOO = ROOT / "examples" / "models"
 BATCHES = (1, 8, 64, 512, 4096, 16384)
-# Elements of the rows of a case, at most, and of what is compared bit for bit.
-ELEMENTS, COMPARED = 1 << 22, 2048
+# Elements of the rows of a case, at most where that leaves as many rows as some batch; rows that are compared bit for bit.
+ELEMENTS, ROWS, COMPARED = 1 << 22, 64, 2048
 # Rounds that decide on a batch size are that much shorter.
 SCOUT = 0.3
 
@@ -84,7 +84,7 @@ def data(case, network, folder):
 
 def repeated(rows):
     """As many rows as the largest batch takes, and as memory allows."""
-    count = min(BATCHES[-1], max(1, ELEMENTS // rows[0].size))
+    count = min(BATCHES[-1], max(ROWS, ELEMENTS // rows[0].size))
     return np.ascontiguousarray(np.resize(rows, (count, *rows.shape[1:])))
 
 
@@ -192,12 +192,14 @@ class Race:
         return same
 
     def _best_batch(self, contestant, sizes):
-        rates, seconds = {}, self.args.seconds
+        best, most = sizes[0], 0.0
         for batch in sizes:
-            rates[batch] = contestant.rate(batch, seconds * SCOUT)
-            if batch / rates[batch] > seconds:  # one call is a round by itself
-                break
-        return max(rates, key=rates.get)
+            rate = contestant.rate(batch, self.args.seconds * SCOUT)
+            if rate <= most and batch / rate > self.args.seconds:
+                break  # a call is longer than a round, and larger batches have stopped to pay
+            if rate > most:
+                best, most = batch, rate
+        return best
 
     def run(self):
         args, sizes = self.args, [b for b in BATCHES if b <= len(self.rows)]

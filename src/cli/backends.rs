@@ -10,7 +10,7 @@ use hs_compiler::{
     passes::{self, PassOptions},
     reference,
 };
-use hs_emulator::{Emulator, EmulatorBackend, Options, Plan, PlanError};
+use hs_emulator::{Emulator, EmulatorBackend, Options, PlanError};
 use hs_runtime::{Availability, Executable, Registry, Tensor, TensorInfo, codes::Layout};
 
 use super::{
@@ -121,9 +121,4 @@ pub(crate) fn emulator_with(model: &Model, options: &Options) -> Result<Emulator
             Failure::input(format!("{}: {e}", model.name))
         }
     })
-}
-
-/// How the emulator would run a model.
-pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan, Failure> {
-    Ok(emulator_with(model, options)?.plan())
 }

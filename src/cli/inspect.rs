@@ -38,7 +38,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> Result<Report, Failure> {
     let model = Model::open(&args.model.model, &args.compile, context)?;
     let program = &model.program;
-    let plan = backends::plan(&model, &Options { isa: args.isa.map(Into::into), ..Options::default() })?;
+    let options = Options { isa: args.isa.map(Into::into), ..Options::default() };
+    let emulator = backends::emulator_with(&model, &options)?;
+    let plan = if args.plan { emulator.measured_plan().map_err(Failure::input)? } else { emulator.plan() };
     if args.plan {
         return Ok(emulation(&model, &plan).warnings(model.warnings));
     }

@@ -125,6 +125,12 @@ pub(crate) enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL
     Avx512,
+    /// The same and VNNI
+    #[value(name = "avx512vnni")]
+    Avx512Vnni,
+    /// The same and VBMI2
+    #[value(name = "avx512vbmi2")]
+    Avx512Vbmi2,
 }
 
 impl From<Isa> for hs_emulator::Isa {
@@ -133,6 +139,8 @@ impl From<Isa> for hs_emulator::Isa {
             Isa::Generic => Self::Generic,
             Isa::Avx2 => Self::Avx2,
             Isa::Avx512 => Self::Avx512,
+            Isa::Avx512Vnni => Self::Avx512Vnni,
+            Isa::Avx512Vbmi2 => Self::Avx512Vbmi2,
         }
     }
 }

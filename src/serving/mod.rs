@@ -36,10 +36,20 @@ pub(crate) struct Loader {
 }
 
 impl Default for Loader {
-    /// The loader of this build.
+    /// The loader of this build, with as many threads as there are cores.
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Loader {
+    /// The loader of this build. The emulators of all models together compute on `threads` and no others; `None`: on
+    /// as many as there are cores, and small requests where they are received.
+    pub(crate) fn new(threads: Option<usize>) -> Self {
         let mut registry = Registry::new();
-        registry.add(EmulatorBackend::default());
+        let options =
+            hs_emulator::Options { threads, strict_threads: threads.is_some(), ..Default::default() };
+        registry.add(EmulatorBackend { options });
         registry.add(XrtBackend::default());
         Self { registry, float: OnnxRuntime::serving() }
     }

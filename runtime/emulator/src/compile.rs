@@ -105,7 +105,7 @@ pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compi
             let packing = value.packing;
             let out = slots.take(Slot { width: value.stores, len: node.len().div_ceil(packing.group()) });
             slot_of[at] = Some(out);
-            steps.push(Step { op, inputs, out, packing, len: node.len(), width });
+            steps.push(Step { node: at, op, inputs, out, packing, len: node.len(), width });
         }
         // Buffers whose last reader this was, or whose value nobody reads.
         let read = node.inputs.iter().map(|id| values[id.index()].home);
@@ -299,6 +299,7 @@ pub(crate) fn plan_node(
         operand_bits: inputs.iter().map(|(_, r)| bits(r)).collect(),
         range: None,
         macs: 0,
+        gmacs: None,
         why: String::new(),
     };
     let lanes = |why: &mut String, width: Width| {

@@ -124,7 +124,7 @@ impl Executable for Emulator {
 
     fn is_quick(&self, rows: usize) -> bool {
         // Some 50 µs for the slower kernels, and a single block, so that no other thread is woken.
-        rows <= self.block_for(rows) && self.row_work.saturating_mul(rows as u64) <= 100_000
+        !self.strict && rows <= self.block_for(rows) && self.row_work.saturating_mul(rows as u64) <= 100_000
     }
 
     fn concurrency(&self) -> usize {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{Isa, Width};
 
 /// Choices for one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodePlan {
     /// Name of the node.
     pub node: String,
@@ -25,6 +25,8 @@ pub struct NodePlan {
     pub range: Option<(String, String)>,
     /// Multiplications a row.
     pub macs: u64,
+    /// What the kernel multiplied on one core, in 10^9 a second, where it was tried: [`Emulator::measured_plan`](crate::Emulator::measured_plan).
+    pub gmacs: Option<f64>,
     /// The reason for the choice.
     pub why: String,
 }
@@ -40,7 +42,7 @@ pub enum Layout {
 }
 
 /// How an emulator runs its Program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// How tensors lie in memory.
     pub layout: Layout,

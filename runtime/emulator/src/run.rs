@@ -1,8 +1,10 @@
 //! Batches: blocks of rows through the whole network, on all threads.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Instant,
 };
 
 use hs_hw::{Op, Program, VerifyError};
@@ -24,8 +26,10 @@ use hs_runtime::isa::Checked;
 /// How to run. Nothing here changes a bit of the results.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Threads, at least 1; `None`: as many as the machine runs at once.
+    /// Threads, at least 1; `None`: as many as the machine runs at once. Emulators with the same number share them.
     pub threads: Option<usize>,
+    /// Whether these threads do all the work, the caller's none: then emulators never compute on more.
+    pub strict_threads: bool,
     /// Rows of a block, at least 1; `None`: so many that a block's tensors fit the cache.
     pub block: Option<usize>,
     /// Integers to compute and store in at least, though narrower ones are proved to do; for tests.
@@ -72,7 +76,8 @@ pub struct Emulator {
     block: usize,
     /// Multiplications of a row, and as much for each input as its conversion costs.
     pub(crate) row_work: u64,
-    pool: OnceLock<rayon::ThreadPool>,
+    pub(crate) strict: bool,
+    pool: OnceLock<Arc<rayon::ThreadPool>>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -160,6 +165,7 @@ impl Emulator {
             least,
             isa,
             threads,
+            strict: options.strict_threads,
             block,
             pool: OnceLock::new(),
             scratch: Mutex::default(),
@@ -184,6 +190,37 @@ impl Emulator {
             macs: nodes.iter().map(|n| n.macs).sum(),
             nodes,
         }
+    }
+
+    /// The plan, and what each node's kernel multiplied on one core in some runs of a full block of zeros; it takes
+    /// about as long as ten blocks.
+    ///
+    /// # Errors
+    /// What running gives, which zeros do not cause.
+    pub fn measured_plan(&self) -> Result<Plan, RunError> {
+        const RUNS: usize = 8;
+        let mut plan = self.plan();
+        let rows = self.block;
+        let engine = self.engine_for(rows.max(FEW));
+        let zeros = |_: usize, _: Range<usize>, out: Codes<'_>| {
+            by_bytes!(out, |out| out.fill([0; _]));
+            Ok(())
+        };
+        let mut results: Vec<Vec<i64>> = self.outputs.iter().map(|o| vec![0; o.row_len() * rows]).collect();
+        let mut best = vec![f64::INFINITY; plan.nodes.len()];
+        let mut scratch = self.borrow();
+        for _ in 0..=RUNS {
+            let mut times = vec![0.0; plan.nodes.len()];
+            let sinks = results.iter_mut().map(|r| Sink::Codes(r)).collect();
+            self.run_block(engine, Block { rows: 0..rows, sinks }, (&zeros, Some(&mut times)), &mut scratch)?;
+            best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
+        }
+        self.give_back(scratch);
+        for (node, seconds) in plan.nodes.iter_mut().zip(best) {
+            let done = node.macs as f64 * rows as f64;
+            node.gmacs = (node.macs > 0 && seconds > 0.0).then(|| done / seconds / 1e9);
+        }
+        Ok(plan)
     }
 
     /// Runs codes: for each model input, in order, `rows` rows one after the other, elements in hardware order;
@@ -259,16 +296,21 @@ impl Emulator {
     pub(crate) fn run_blocks(&self, blocks: Vec<Block<'_>>, encode: &Encode<'_>) -> Result<(), RunError> {
         let engine = self.engine_for(blocks.last().map_or(0, |b| b.rows.end));
         if self.threads == 1 || blocks.len() < 2 {
-            let mut scratch = self.borrow();
-            let result = blocks.into_iter().try_for_each(|b| self.run_block(engine, b, encode, &mut scratch));
-            self.give_back(scratch);
-            return result;
+            let in_turn = || {
+                let mut scratch = self.borrow();
+                let result = blocks
+                    .into_iter()
+                    .try_for_each(|b| self.run_block(engine, b, (encode, None), &mut scratch));
+                self.give_back(scratch);
+                result
+            };
+            return if self.strict { self.pool()?.install(in_turn) } else { in_turn() };
         }
         let pool = self.pool()?;
         let results: Vec<Result<(), RunError>> = pool.install(|| {
             let run = |b: Block<'_>| {
                 let mut scratch = self.borrow();
-                let result = self.run_block(engine, b, encode, &mut scratch);
+                let result = self.run_block(engine, b, (encode, None), &mut scratch);
                 self.give_back(scratch);
                 result
             };
@@ -281,15 +323,11 @@ impl Emulator {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        let built = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads)
-            .thread_name(|i| format!("emulator-{i}"))
-            .build()
-            .map_err(|e| RunError::Backend {
-                backend: "emulator",
-                message: format!("cannot start {} threads: {e}", self.threads),
-            })?;
-        Ok(self.pool.get_or_init(|| built))
+        let shared = shared_pool(self.threads).map_err(|e| RunError::Backend {
+            backend: "emulator",
+            message: format!("cannot start {} threads: {e}", self.threads),
+        })?;
+        Ok(self.pool.get_or_init(|| shared))
     }
 
     fn borrow(&self) -> Scratch {
@@ -307,11 +345,11 @@ impl Emulator {
         &self,
         engine: EngineRef<'_>,
         block: Block<'_>,
-        encode: &Encode<'_>,
+        (encode, times): (&Encode<'_>, Option<&mut [f64]>),
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let n = block.rows.len();
-        let mut inputs = Inputs { encode, rows: block.rows, first: None };
+        let mut inputs = Inputs { encode, rows: block.rows, first: None, times };
         let Scratch { rows, bufs, temps, codes, results } = scratch;
         match engine {
             EngineRef::Lanes(compiled) => self.run_lanes(compiled, &mut inputs, (bufs, temps, codes)),
@@ -346,6 +384,7 @@ impl Emulator {
             buf.reserve(slot.len * lanes);
         }
         for step in &compiled.steps {
+            let clock = inputs.clock();
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
@@ -354,8 +393,22 @@ impl Emulator {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
             bufs[step.out] = out;
+            inputs.took(step.node, clock);
         }
     }
+}
+
+/// The threads of all emulators with so many, as long as there is one.
+fn shared_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>, rayon::ThreadPoolBuildError> {
+    static POOLS: Mutex<BTreeMap<usize, Weak<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pools.get(&threads).and_then(Weak::upgrade) {
+        return Ok(pool);
+    }
+    let name = move |i| format!("emulator-{threads}-{i}");
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?);
+    pools.insert(threads, Arc::downgrade(&pool));
+    Ok(pool)
 }
 
 /// The inputs of a block as they are read.
@@ -364,9 +417,23 @@ pub(crate) struct Inputs<'a> {
     pub(crate) rows: Range<usize>,
     /// The error in the first row that has one.
     pub(crate) first: Option<RunError>,
+    /// Seconds of each node, where they are asked for.
+    times: Option<&'a mut [f64]>,
 }
 
 impl Inputs<'_> {
+    /// The time, where it is asked for.
+    pub(crate) fn clock(&self) -> Option<Instant> {
+        self.times.as_ref().map(|_| Instant::now())
+    }
+
+    /// Notes what a node took since `clock`.
+    pub(crate) fn took(&mut self, node: usize, clock: Option<Instant>) {
+        if let (Some(times), Some(clock)) = (&mut self.times, clock) {
+            times[node] += clock.elapsed().as_secs_f64();
+        }
+    }
+
     /// Codes of input `i`; after an error they are of no use.
     pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
         if let Err(e) = (self.encode)(i, self.rows.clone(), codes)

@@ -26,6 +26,8 @@ pub(crate) enum Operand {
 /// One node's work.
 #[derive(Debug)]
 pub(crate) struct Step {
+    /// Index of the node.
+    pub(crate) node: usize,
     pub(crate) op: StepOp,
     pub(crate) inputs: Vec<Operand>,
     /// Buffer of the result, and how it lies there.

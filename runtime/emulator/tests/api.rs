@@ -171,3 +171,24 @@ fn the_backend_loads_programs() {
     assert_eq!(none.to_string(), "backend 'emulator' runs a compiled program, which 'm' has not");
     assert!(backend.availability().to_string().starts_with("available: "));
 }
+
+#[test]
+fn strict_threads_do_all_the_work() {
+    let options = Options { threads: Some(1), strict_threads: true, ..Options::default() };
+    let (strict, free) = (emulator(&options), emulator(&Options::default()));
+    assert!(free.is_quick(1) && !strict.is_quick(1));
+    for rows in [1, 3, 700] {
+        assert_eq!(strict.run(&inputs(rows)).unwrap(), free.run(&inputs(rows)).unwrap());
+    }
+    // However many callers there are, there is one thread for all emulators of that number.
+    let other = emulator(&options);
+    std::thread::scope(|s| {
+        for e in [&strict, &other, &strict, &other] {
+            s.spawn(|| (0..50).for_each(|_| assert_eq!(e.run(&inputs(300)).unwrap()[0].rows(), 300)));
+        }
+    });
+    let comm = |dir: std::fs::DirEntry| std::fs::read_to_string(dir.path().join("comm")).unwrap_or_default();
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return };
+    let threads = tasks.filter_map(Result::ok).map(comm).filter(|name| name.trim() == "emulator-1-0").count();
+    assert_eq!(threads, 1);
+}

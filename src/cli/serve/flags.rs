@@ -102,6 +102,10 @@ pub(crate) struct PortFlags {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Security and limits")]
 pub(crate) struct LimitFlags {
+    /// Threads on which the emulators of all models compute, no matter how many requests come [default: one a core,
+    /// and small requests where they are received]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) emulator_threads: Option<u16>,
     /// Certificate chain (PEM) for all ports; read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

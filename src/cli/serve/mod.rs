@@ -200,7 +200,7 @@ const LAST_TRACES: Duration = Duration::from_millis(300);
 /// Serves until a signal says to stop and the requests under way are answered.
 async fn serve(args: &Args) -> Result<Report, Failure> {
     let begin = Instant::now();
-    let server = Server::new(options(args), Arc::new(Loader::default()));
+    let server = Server::new(options(args), Arc::new(Loader::new(args.limits.emulator_threads.map(usize::from))));
     tokio::spawn(log::start(&args.log, server.settings())?);
     for (flag, why) in args.ignored.given() {
         tracing::warn!("{flag} has no effect: {why}");

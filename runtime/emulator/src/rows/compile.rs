@@ -56,7 +56,7 @@ pub(super) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Rows,
             let lens = node.inputs.iter().map(|id| program.node(*id).len()).collect();
             let out = slots.take(Slot { width: storage, len: node.len() });
             slot_of[at] = Some(out);
-            steps.push(Step { operation, inputs, lens, out, len: node.len(), width });
+            steps.push(Step { node: at, operation, inputs, lens, out, len: node.len(), width });
         }
         // Buffers whose last reader this was, or whose value nobody reads.
         let home = |id: &hs_hw::ValueId| planner.values[id.index()].home;
@@ -144,6 +144,7 @@ impl Planner<'_> {
             operand_bits: vec![bits(range), bits(codes_range(&dot.weight))],
             range: Some((narrow.partial.lo.to_string(), narrow.partial.hi.to_string())),
             macs: macs(node, dot, &input.shape),
+            gmacs: None,
             why: narrow.why.clone(),
         };
         (step, plan)
@@ -165,6 +166,9 @@ impl Planner<'_> {
         }
         let out = place(node.inputs.len(), self.values[at].stores);
         let packing = Packing::Single;
-        Lanes { step: step::Step { op, inputs: operands, out, packing, len: node.len(), width }, inputs }
+        Lanes {
+            step: step::Step { node: at, op, inputs: operands, out, packing, len: node.len(), width },
+            inputs,
+        }
     }
 }

@@ -13,6 +13,7 @@ mod kernel;
 mod lanes;
 mod moves;
 mod pool;
+mod sections;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod storage;
@@ -38,7 +39,7 @@ use moves::Gather;
 use storage::{Storage, Tensor, each};
 
 /// Bytes of a block's tensors that should stay in the second-level cache.
-const CACHE: usize = 1 << 20;
+const CACHE: usize = 512 << 10;
 /// Most rows of a block: what more of them would save on reading weights is little.
 const MOST_ROWS: usize = 64;
 
@@ -55,6 +56,8 @@ pub(crate) struct Rows {
 /// One node's work.
 #[derive(Debug)]
 struct Step {
+    /// Index of the node.
+    node: usize,
     operation: Operation,
     inputs: Vec<Operand>,
     /// Elements of each input.
@@ -142,6 +145,7 @@ impl Rows {
             tensor.reserve(slot.len * rows);
         }
         for step in &self.steps {
+            let clock = inputs.clock();
             let mut out = std::mem::take(&mut tensors[step.out]);
             if let Operation::Input(i) = &step.operation {
                 out.receive(rows * step.len, |codes| inputs.read(*i, codes));
@@ -154,6 +158,7 @@ impl Rows {
                 }
             }
             tensors[step.out] = out;
+            inputs.took(step.node, clock);
         }
     }
 

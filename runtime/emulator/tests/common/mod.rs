@@ -21,6 +21,7 @@ fn options(seed: u64) -> Vec<(Options, usize)> {
                 least_width: Some(width),
                 isa: Some(isa),
                 layout: Some(layout),
+                ..Options::default()
             };
             (options, ROWS[turn % ROWS.len()])
         })
