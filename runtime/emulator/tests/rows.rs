@@ -4,6 +4,7 @@
 mod common;
 
 use common::difference;
+use hs_emulator::{Emulator, Isa, Layout, Options};
 use hs_fixed::{Format, Type};
 use hs_hw::{Accum, Act, Codes, Dot, Node, Op, Program, ValueId, Window, testing::Rng};
 
@@ -120,7 +121,7 @@ fn shapes(
 
 #[test]
 fn dense_layers() {
-    shapes(&[], &[(1, 1, 1), (5, 17, 1), (67, 10, 1), (33, 70, 1)], &[]);
+    shapes(&[], &[(1, 1, 1), (5, 17, 1), (67, 10, 1), (33, 70, 1), (2100, 3, 1)], &[]);
 }
 
 #[test]
@@ -145,4 +146,28 @@ fn three_axes() {
 fn groups_and_depthwise() {
     let window = &[(3, 1, 1, [1, 1]), (3, 2, 1, [0, 1])];
     shapes(&[4, 5], &[(4, 6, 2), (6, 34, 2), (5, 5, 5), (17, 17, 17), (70, 70, 70), (3, 6, 3)], window);
+}
+
+#[test]
+fn every_kernel_has_its_case() {
+    let kernel = |channels, window, types: usize, isa| {
+        let spatial: &[usize] = &[7, 6];
+        let case = Case { spatial, channels, window, types: TYPES[types], relu: true };
+        let options = Options { isa: Some(isa), layout: Some(Layout::Rows), ..Options::default() };
+        Emulator::new(program(&case, 1), &options).unwrap().plan().nodes[1].kernel.clone()
+    };
+    let (small, large): (&[_], &[_]) =
+        (&[(3, 1, 1, [1, 1]), (3, 1, 1, [1, 1])], &[(7, 1, 1, [0, 0]), (6, 1, 1, [0, 0])]);
+    let generic = |channels, window, types| kernel(channels, window, types, Isa::Generic);
+    assert_eq!(generic((5, 17, 1), small, 1), "i16 x i16, outputs in lanes");
+    assert_eq!(generic((5, 5, 5), small, 0), "i16 x i16, channels in lanes");
+    assert_eq!(generic((5, 17, 1), small, 6), "i32 x i32, outputs in lanes");
+    assert_eq!(generic((5, 5, 5), small, 6), "i32 x i32, channels in lanes");
+    assert_eq!(generic((5, 17, 1), small, 4), "i16 x i16, outputs in lanes, weights in halves");
+    assert_eq!(generic((60, 1, 1), large, 4), "i16 x i16, outputs in lanes, weights in halves and sections");
+    if Isa::Avx512Vnni.is_available() {
+        let vnni = |types| kernel((5, 17, 1), small, types, Isa::Avx512Vnni);
+        assert_eq!(vnni(1), "vnni u8 x i8, outputs in lanes");
+        assert_eq!(vnni(3), "vnni i16 x i16, outputs in lanes");
+    }
 }

@@ -27,7 +27,7 @@ use hs_runtime::isa::Checked;
 pub(crate) use kernel::{Product, TileLane};
 pub(crate) use plan::{Choice, Found};
 pub(crate) use proof::Narrow;
-pub(crate) use tail::{PARTS, SPLIT, Stage};
+pub(crate) use tail::{PARTS, SPLIT, Stage, holds};
 pub(crate) use tile::CHUNK;
 
 #[cfg(target_arch = "x86_64")]

@@ -80,7 +80,8 @@ impl<'a> Choice<'a> {
         let reorder = context.reorder();
         let shape = Shape { channels, outputs, groups: dot.groups };
         let explicit = isa != Isa::Generic && least <= Width::I32 && stored == Width::I32;
-        let narrow = explicit.then(|| Narrow::plan(&context, (reorder.as_ref(), sums.as_ref()))).flatten();
+        let narrow = || Narrow::plan(&context, (reorder.as_ref(), sums.as_ref())).filter(|n| n.low_fits);
+        let narrow = explicit.then(narrow).flatten();
         let mut choice = Self {
             group: None,
             chosen: match narrow {

@@ -42,6 +42,8 @@ pub(crate) struct Narrow {
     pub(crate) stages: Vec<Stage>,
     /// Bits of the lower part where a sum is kept in two.
     pub(crate) split: Option<u32>,
+    /// Whether 32 bits hold every sum of lower parts.
+    pub(crate) low_fits: bool,
     /// What comes first where 16 bits of the sum and of each shifted product are enough.
     pub(super) sixteen: Option<Option<Stage>>,
     pub(crate) partial: Interval,
@@ -98,7 +100,17 @@ impl Narrow {
             let sixteen = is_short(kind) && least.contains(&tail.sum.0) && least.contains(&tail.sum.1);
             let sixteen = sixteen.then(|| Some(Stage::keep(16, true)));
             let stages = vec![tail.stage];
-            return Some(Self { product: kind, add: tail.add, stages, split: None, sixteen, partial, why });
+            let add = tail.add;
+            return Some(Self {
+                product: kind,
+                add,
+                stages,
+                split: None,
+                low_fits: true,
+                sixteen,
+                partial,
+                why,
+            });
         }
         // In two parts: high × 2^8 + low, the weights' own parts. What is left of the sum fits 32 bits, so that of the
         // high parts may wrap; that of the low ones is shifted first.
@@ -117,12 +129,13 @@ impl Narrow {
         };
         let whole = (tail.sum.0 >> SPLIT, tail.sum.1 >> SPLIT);
         let small = |v: &i128| i64::try_from(*v).is_ok();
-        let fits =
-            kind == Product::Whole && tail.add.iter().all(small) && holds(whole) && holds(parts(PARTS[1])?);
+        let fits = kind == Product::Whole && tail.add.iter().all(small) && holds(whole);
+        let low_fits = holds(parts(PARTS[1])?);
         let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
         let stages = vec![Stage { drop, ..tail.stage }];
         let split = Some(SPLIT);
-        fits.then_some(Self { product: kind, add: tail.add, stages, split, sixteen: None, partial, why })
+        let add = tail.add;
+        fits.then_some(Self { product: kind, add, stages, split, low_fits, sixteen: None, partial, why })
     }
 
     /// An accumulator that wraps: the low bits of the sum are kept, then cast.
@@ -140,6 +153,7 @@ impl Narrow {
             add: starts.iter().map(|s| s >> r.left).collect(),
             stages: vec![keep, cast],
             split: None,
+            low_fits: true,
             sixteen: (is_short(r.product) && width <= 16).then_some(None),
             partial: range,
             why,

@@ -122,8 +122,8 @@ impl Close {
             (false, Then::Scaled { .. }) => ", scaled",
             (false, Then::Stages(_)) => ", casts in stages",
             (true, Then::Plain(_)) => ", weights in halves",
-            (true, Then::Scaled { .. }) => ", weights in halves, scaled",
-            (true, Then::Stages(_)) => ", weights in halves, casts in stages",
+            (true, Then::Scaled { .. }) => ", scaled, weights in halves",
+            (true, Then::Stages(_)) => ", casts in stages, weights in halves",
         }
     }
 

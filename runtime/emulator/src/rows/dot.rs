@@ -11,6 +11,7 @@ use super::{
     grown,
     input::Input,
     kernel::{Job, Line, MOST_LINES, Multiply, VECTOR, most_lines, pixels, run},
+    sections::{Carry, Sections, sections},
     storage::{Storage, Tensor},
 };
 use crate::{
@@ -32,6 +33,7 @@ pub(super) struct Dot {
     words: Box<[usize]>,
     tiles: Box<[Tile]>,
     weights: Box<[Line]>,
+    sections: Sections,
     close: Close,
 }
 
@@ -130,8 +132,15 @@ impl Dot {
         let per_term = channels / dot.groups;
         let terms = terms(&places.positions, (channels, per_term));
         let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &PARTS } else { &WHOLE };
+        let words: Vec<Range<usize>> = terms.iter().flat_map(|t| t.of_words(multiply)).collect();
+        let words = match narrow.low_fits {
+            true => vec![0..words.len()],
+            false => sections(dot, outputs, range, &words),
+        };
+        let sections = Sections { starts: vec![Vec::new(); words.len()], words };
+        let packed = Packed::default();
         let mut plan =
-            Packer { dot, narrow, terms: &terms, parts, multiply, zero, outputs, packed: Packed::default() };
+            Packer { dot, narrow, terms: &terms, parts, multiply, zero, outputs, sections, packed };
         let groups = if each { 1 } else { dot.groups };
         let per_group = outputs / groups;
         let most = most_lines(isa) / parts.len();
@@ -147,7 +156,7 @@ impl Dot {
                 first = next;
             }
         }
-        let Packed { weights, init, tiles } = plan.packed;
+        let (sections, Packed { weights, init, tiles }) = (plan.sections, plan.packed);
         let bytes = multiply.bytes();
         let lines = |of: &[i32]| tiles.iter().flat_map(|t| t.lines_of(of)).collect();
         let stages = narrow.stages.iter().chain(more).cloned().collect();
@@ -160,13 +169,15 @@ impl Dot {
             words: terms.iter().flat_map(|t| t.words(multiply)).collect(),
             tiles: tiles.into(),
             weights: weights.into(),
+            sections,
             close,
         }
     }
 
     /// What runs it.
     pub(super) fn describe(&self, isa: Isa) -> String {
-        format!("{}{}", self.multiply.describe(isa), self.close.describe())
+        let sections = if self.sections.words.len() > 1 { " and sections" } else { "" };
+        format!("{}{}{sections}", self.multiply.describe(isa), self.close.describe())
     }
 
     /// Bytes of memory for each row, beside its tensors.
@@ -187,23 +198,40 @@ impl Dot {
         // A tile has a fixed number of pixels; those beyond the last are computed and left.
         let last = places.last().copied().unwrap_or(0);
         places.extend([last; VECTOR]);
+        let several = self.sections.words.len() > 1;
+        // Tiles are independent of each other, in outputs and in pixels: a large row could be split over threads here.
         for tile in &self.tiles {
             let most = pixels(isa.isa(), self.multiply, tile.lines);
             let mut first = 0;
             while first < total {
                 let n = if first + 1 == total { 1 } else { most };
-                let acc = grown(sums, n * tile.lines * VECTOR);
-                let job = Job {
-                    x: &x[tile.shift..],
-                    pixels: &places[first..first + n],
-                    words: &self.words,
-                    reach: tile.reach,
-                    weights: &self.weights[tile.weights.clone()],
-                    lines: tile.lines,
-                    shifts: tile.shifts,
-                    acc: &mut *acc,
-                };
-                run(*isa, self.multiply, job);
+                let size = n * tile.lines * VECTOR;
+                let (mut acc, totals) = grown(sums, 2 * size).split_at_mut(size);
+                if several {
+                    totals.fill(0);
+                }
+                for (s, words) in self.sections.words.iter().enumerate() {
+                    let begin = tile.weights.start;
+                    let weights = begin + words.start * tile.lines..begin + words.end * tile.lines;
+                    let job = Job {
+                        x: &x[tile.shift..],
+                        pixels: &places[first..first + n],
+                        words: &self.words[words.clone()],
+                        reach: tile.reach,
+                        weights: &self.weights[weights],
+                        lines: tile.lines,
+                        shifts: tile.shifts,
+                        acc: &mut *acc,
+                    };
+                    run(*isa, self.multiply, job);
+                    if several {
+                        let starts = &self.sections.starts[s][tile.first..tile.first + tile.lines];
+                        isa.run(Carry { acc, totals, starts });
+                    }
+                }
+                if several {
+                    acc = totals;
+                }
                 let done = n.min(total - first);
                 let sums = Sums {
                     acc: &acc[..done * tile.lines * VECTOR],
@@ -247,6 +275,12 @@ fn terms(positions: &[usize], (channels, per_term): (usize, usize)) -> Vec<Terms
 }
 
 impl Terms {
+    /// The terms of each word.
+    fn of_words(&self, multiply: Multiply) -> impl Iterator<Item = Range<usize>> {
+        let (first, n, group) = (self.first, self.n, multiply.group());
+        (0..n).step_by(group).map(move |term| first + term..first + n.min(term + group))
+    }
+
     /// Bytes from a pixel's place to each word.
     fn words(&self, multiply: Multiply) -> impl Iterator<Item = usize> {
         let (first, bytes) = (self.delta, multiply.bytes());
@@ -281,6 +315,7 @@ struct Packer<'a> {
     multiply: Multiply,
     zero: i32,
     outputs: usize,
+    sections: Sections,
     packed: Packed,
 }
 
@@ -302,9 +337,20 @@ impl Packer<'_> {
                 }
             }
         }
-        for (part, v) in lines() {
-            let start = |lane| output(v, lane).map_or(0, |o| self.start(o, part));
-            self.packed.init.push(std::array::from_fn(start));
+        let all = 0..self.dot.weight.len() / self.outputs;
+        let several = self.sections.words.len() > 1;
+        let of_words: Vec<_> = self.terms.iter().flat_map(|t| t.of_words(multiply)).collect();
+        for (i, (part, v)) in lines().enumerate() {
+            let line = |add: bool, terms: &[Range<usize>]| {
+                let start = |lane| output(v, lane).map_or(0, |o| self.start(o, part, add, terms));
+                std::array::from_fn(start)
+            };
+            let carried = several && i >= vectors;
+            let init = if carried { [0; VECTOR] } else { line(true, std::slice::from_ref(&all)) };
+            let of_section = |(s, words): (usize, &Range<usize>)| line(s == 0, &of_words[words.clone()]);
+            let starts: Vec<Constants> = self.sections.words.iter().enumerate().map(of_section).collect();
+            self.packed.init.push(init);
+            self.sections.starts.iter_mut().zip(starts).for_each(|(to, start)| to.push(start));
         }
         let each = multiply.reads(1) > 4;
         let mut shifts = [0; MOST_LINES];
@@ -341,9 +387,12 @@ impl Packer<'_> {
         weights.iter().rev().fold(0u64, |word, w| word << bits | u64::from(low(*w))) as i32
     }
 
-    /// What a sum starts with: elements are read less the input's zero. Right modulo 2^32.
-    fn start(&self, output: usize, part: fn(i64) -> i64) -> i32 {
-        let sum = self.weights(output).iter().fold(0i32, |sum, w| sum.wrapping_add(part(*w) as i32));
-        (part(self.narrow.add[output] as i64) as i32).wrapping_add(sum.wrapping_mul(self.zero))
+    /// What a sum of some terms starts with, the output's own start included where `add` says so: elements are read
+    /// less the input's zero. Right modulo 2^32.
+    fn start(&self, output: usize, part: fn(i64) -> i64, add: bool, terms: &[Range<usize>]) -> i32 {
+        let weights = terms.iter().flat_map(|terms| &self.weights(output)[terms.clone()]);
+        let sum = weights.fold(0i32, |sum, w| sum.wrapping_add(part(*w) as i32));
+        let add = if add { part(self.narrow.add[output] as i64) as i32 } else { 0 };
+        add.wrapping_add(sum.wrapping_mul(self.zero))
     }
 }

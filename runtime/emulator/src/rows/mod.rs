@@ -13,6 +13,7 @@ mod kernel;
 mod lanes;
 mod moves;
 mod pool;
+mod sections;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod storage;
@@ -38,7 +39,7 @@ use moves::Gather;
 use storage::{Storage, Tensor, each};
 
 /// Bytes of a block's tensors that should stay in the second-level cache.
-const CACHE: usize = 1 << 20;
+const CACHE: usize = 512 << 10;
 /// Most rows of a block: what more of them would save on reading weights is little.
 const MOST_ROWS: usize = 64;
 
