@@ -60,11 +60,11 @@ def generate(rng, rows):
         way /= np.linalg.norm(way)
         vertex = rng.uniform([2, 2, 3], [7, 7, 12])
         steps = {0: [0.0], 1: np.arange(-12, 12, 0.4), 2: np.arange(0, 12, 0.4), 3: np.arange(-12, 0, 0.4), 4: [0.0, 5.0]}[kind]
-        size = {0: 60, 1: 3, 2: 3, 3: 3, 4: 30}[kind] * rng.uniform(0.8, 1.25)
+        size = {0: 200, 1: 10, 2: 10, 3: 10, 4: 100}[kind] * rng.uniform(0.8, 1.25)
         for along in steps:
             big = 15 if kind == 2 and along == 0 else 1
             distance = np.linalg.norm(modules - vertex - way * along, axis=1) + 0.3
-            light = big * size * np.exp(-distance / 1.5) / distance
+            light = big * size * np.exp(-distance / 2.5) / distance
             time = (along + 12 + distance) / 3
             for window in range(8):
                 images[row, window] += light * np.exp(-0.5 * (time - window) ** 2)

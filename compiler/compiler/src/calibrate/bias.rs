@@ -28,6 +28,8 @@ const ELEMENTS: usize = 1 << 26;
 /// Results are computed in `f32`, hardware's are exact: what is this share of a step below the next is taken for it where
 /// fractions are dropped.
 const SLACK: f64 = 1.0 / 64.0;
+/// Standard errors of a mean within which it is taken for chance.
+const CHANCE: f64 = 2.0;
 
 /// `graph` with corrected biases, or `None` where none is corrected: in models that bring quantisers and under hls4ml's
 /// arithmetic. `lowered` is what `options` make of `graph`, `seen` what `rows` make of it in float.
@@ -86,9 +88,8 @@ impl Run {
         let cast = |place: &crate::lower::Placed| {
             let node = lowered.program.node(place.node);
             // What moves elements about has the type of what it reads.
-            (!matches!(node.op, Op::Reshape | Op::Permute(_))).then(|| {
-                (place.tensor.clone(), Cast::new(node.ty, rounds.contains(node.name.as_str())))
-            })
+            (!matches!(node.op, Op::Reshape | Op::Permute(_)))
+                .then(|| (place.tensor.clone(), Cast::new(node.ty, rounds.contains(node.name.as_str()))))
         };
         let types = lowered.placed.iter().filter_map(cast).collect();
         let mut last = vec![0; graph.values.len()];
@@ -193,14 +194,13 @@ impl Run {
     }
 }
 
-/// The part of errors that all rows have in common: their mean, times the share of its square that is not expected of errors
-/// that differ from row to row as these do.
+/// The part of errors that all rows have in common: their mean, less what chance may have made of it.
 fn common(errors: &[f64]) -> f64 {
     let count = errors.len() as f64;
     let mean = errors.iter().sum::<f64>() / count;
     let spread = errors.iter().map(|e| (e - mean) * (e - mean)).sum::<f64>() / (count - 1.0).max(1.0);
-    let (signal, noise) = (mean * mean, spread / count);
-    if signal > 0.0 { mean * signal / (signal + noise) } else { 0.0 }
+    let (square, chance) = (mean * mean, CHANCE * CHANCE * spread / count);
+    if square > chance { mean * (1.0 - chance / square) } else { 0.0 }
 }
 
 /// A cast of floats to the values of a type.
@@ -233,12 +233,12 @@ impl Cast {
 mod tests {
     use super::*;
 
-    /// By hand: the mean of 2 and 4 is 3, its square 9; errors that differ by 2 would make means of variance 1.
+    /// By hand: the mean of 7 and 9 is 8, its square 64; errors 2 apart give means of variance 1, and two standard errors are 2.
     #[test]
     fn rows_that_disagree_have_less_in_common() {
         assert_eq!(common(&[3.0, 3.0]), 3.0);
-        assert_eq!(common(&[2.0, 4.0]), 3.0 * 0.9);
-        assert_eq!(common(&[1.0, -1.0]), 0.0);
+        assert_eq!(common(&[7.0, 9.0]), 8.0 * (1.0 - 4.0 / 64.0));
+        assert_eq!(common(&[0.5, 2.5]), 0.0);
         assert_eq!(common(&[0.0, 0.0]), 0.0);
     }
 

@@ -136,7 +136,12 @@ impl Biased {
         };
         let channels = *shape.get(axis)?;
         let fits = graph.constant(bias).is_some_and(|t| t.shape() == [channels] && t.floats().is_some());
-        fits.then(|| Self { result, bias, channels, step: shape[axis + 1..].iter().product::<usize>().max(1) })
+        fits.then(|| Self {
+            result,
+            bias,
+            channels,
+            step: shape[axis + 1..].iter().product::<usize>().max(1),
+        })
     }
 
     fn channel(&self, place: usize) -> usize {

@@ -95,7 +95,8 @@ fn biases_take_back_what_rounding_adds_to_means() {
     std::fs::write(&path, model().to_bytes()).unwrap();
     let (seen, others) = (images(100, 16), images(200, 16));
     for per_channel in [false, true] {
-        let (plain, corrected) = (compiled(&path, per_channel, &seen[..1]), compiled(&path, per_channel, &seen));
+        let (plain, corrected) =
+            (compiled(&path, per_channel, &seen[..1]), compiled(&path, per_channel, &seen));
         let (plain, corrected) = (shift(&plain, &others), shift(&corrected, &others));
         assert!(corrected < plain / 4.0, "per channel {per_channel}: {plain} became {corrected}");
     }
