@@ -35,7 +35,7 @@ def features(net, x):
         three = separable(net, f"{name}.three", step(net, f"{name}.three", x, 32, (1, 1, 1)), 32, 3)
         five = step(net, f"{name}.five.z", step(net, f"{name}.five", x, 32, (1, 1, 1)), 32, (1, 1, 5))
         # Small corrections, as blocks are where training starts, and not noise upon noise.
-        y = step(net, f"{name}.join", ops.concat([one, three, five]), 72, (1, 1, 1), act=False, scale=0.2)
+        y = step(net, f"{name}.join", ops.concat([one, three, five]), 72, (1, 1, 1), act=False, scale=0.1)
         x = ops.relu(ops.add(x, y))
     x = step(net, "wide", x, 4096, (1, 1, 1))
     return ops.flatten(ops.global_average_pool(x))
@@ -85,7 +85,7 @@ MODEL = Model(
     rate=1e-2,
     batch=50,
     test=100,
-    calibration=8,
+    calibration=32,
     grain=1 / 16,
     large=True,
     features=features,

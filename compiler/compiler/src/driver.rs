@@ -45,7 +45,7 @@ pub struct CompileOptions {
     pub limits: Limits,
     /// Fit the integer bits of weights to each output channel; the configuration file may say so too.
     pub per_channel: bool,
-    /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits.
+    /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits, corrects biases.
     pub calibration: Option<Vec<Tensor>>,
     /// Transport between layers; chosen by size when omitted.
     pub io: Option<Io>,

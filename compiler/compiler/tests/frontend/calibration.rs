@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hs_compiler::driver::{CompileOptions, Compiled, compile};
+use hs_compiler::driver::{CompileOptions, Compiled, ConfigText, compile};
 use hs_compiler::onnx::builder::ModelBuilder;
 use hs_compiler::passes::normalise;
 use hs_compiler::reference::eval;
@@ -39,7 +39,7 @@ fn model() -> ModelBuilder {
         m.node("Relu", &[&sum], &[&to]);
         from = to;
     }
-    m.node("GlobalAveragePool", &["sum2"], &["y"]);
+    m.node("GlobalAveragePool", &["sum2"], &["y"]).name("pool");
     m.output("y", &[-1, 3, 1, 1]);
     m
 }
@@ -65,6 +65,10 @@ fn stacked(rows: &[Tensor]) -> Tensor {
 fn compiled(path: &Path, per_channel: bool, rows: &[Tensor]) -> Compiled {
     let options = CompileOptions {
         precision: Some("fixed<6,2>".into()),
+        // Results without a rounding of their own that no bias can take back.
+        config: ConfigText::Toml(
+            "[node.conv2]\nresult = \"fixed<24,8>\"\n[node.pool]\nresult = \"fixed<24,8>\"\n".into(),
+        ),
         per_channel,
         calibration: Some(vec![stacked(rows)]),
         ..CompileOptions::default()
