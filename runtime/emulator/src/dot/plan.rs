@@ -60,7 +60,7 @@ pub(crate) struct Choice<'a> {
 }
 
 enum Chosen {
-    Narrow(Narrow),
+    Narrow(Box<Narrow>),
     Lanes(Width, Box<Candidate>),
 }
 
@@ -85,7 +85,7 @@ impl<'a> Choice<'a> {
         let mut choice = Self {
             group: None,
             chosen: match narrow {
-                Some(narrow) => Chosen::Narrow(narrow),
+                Some(narrow) => Chosen::Narrow(Box::new(narrow)),
                 None => context.lanes((reorder.as_ref(), sums.as_ref()), least.max(stored))?,
             },
             context,

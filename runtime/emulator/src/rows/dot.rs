@@ -133,9 +133,10 @@ impl Dot {
         let terms = terms(&places.positions, (channels, per_term));
         let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &PARTS } else { &WHOLE };
         let words: Vec<Range<usize>> = terms.iter().flat_map(|t| t.of_words(multiply)).collect();
-        let words = match narrow.low_fits {
-            true => vec![0..words.len()],
-            false => sections(dot, outputs, range, &words),
+        let words = if narrow.low_fits {
+            std::iter::once(0..words.len()).collect()
+        } else {
+            sections(dot, outputs, range, &words)
         };
         let sections = Sections { starts: vec![Vec::new(); words.len()], words };
         let packed = Packed::default();
