@@ -1,7 +1,9 @@
 //! Dense layers and convolutions.
 
 mod kernel;
+mod pack;
 mod plan;
+mod proof;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod tail;
@@ -23,7 +25,8 @@ use crate::{
 use hs_runtime::isa::Checked;
 
 pub(crate) use kernel::{Product, TileLane};
-pub(crate) use plan::{Choice, Found, Narrow};
+pub(crate) use plan::{Choice, Found};
+pub(crate) use proof::Narrow;
 pub(crate) use tail::{PARTS, SPLIT, Stage, holds};
 pub(crate) use tile::CHUNK;
 

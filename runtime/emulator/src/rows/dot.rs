@@ -134,7 +134,7 @@ impl Dot {
         let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &PARTS } else { &WHOLE };
         let words: Vec<Range<usize>> = terms.iter().flat_map(|t| t.of_words(multiply)).collect();
         let words = match narrow.low_fits {
-            true => vec![0..words.len()],
+            true => std::iter::once(0..words.len()).collect(),
             false => sections(dot, outputs, range, &words),
         };
         let sections = Sections { starts: vec![Vec::new(); words.len()], words };

@@ -37,7 +37,7 @@ impl Lanes {
         let bufs = &mut cx.temps.bufs;
         let most = self.inputs.iter().flatten().map(|(_, place)| *place).chain([self.step.out]).max();
         while bufs.len() <= most.unwrap_or(0) {
-            bufs.push(Buf::new(if bufs.len() % 2 == 0 { Width::I32 } else { Width::I64 }));
+            bufs.push(Buf::new(if bufs.len().is_multiple_of(2) { Width::I32 } else { Width::I64 }));
         }
         for (place, x) in self.inputs.iter().zip(inputs) {
             if let (Some((len, place)), Some(x)) = (place, x) {
