@@ -162,8 +162,8 @@ fn every_kernel_has_its_case() {
     let generic = |channels, window, types| kernel(channels, window, types, Isa::Generic);
     assert_eq!(generic((5, 17, 1), small, 1), "i16 x i16, outputs in lanes");
     assert_eq!(generic((5, 5, 5), small, 0), "i16 x i16, channels in lanes");
-    assert_eq!(generic((5, 17, 1), small, 7), "i32 x i32, outputs in lanes");
-    assert_eq!(generic((5, 5, 5), small, 7), "i32 x i32, channels in lanes");
+    assert_eq!(generic((5, 17, 1), small, 7), "i32 x i32, outputs in lanes, casts in stages");
+    assert_eq!(generic((5, 5, 5), small, 7), "i32 x i32, channels in lanes, casts in stages");
     assert_eq!(generic((5, 17, 1), small, 6), "i32 x i32, outputs in lanes, weights in halves");
     assert_eq!(generic((5, 17, 1), small, 4), "i16 x i16, outputs in lanes, weights in halves");
     assert_eq!(generic((60, 1, 1), large, 4), "i16 x i16, outputs in lanes, weights in halves and sections");
