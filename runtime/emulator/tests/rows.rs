@@ -97,7 +97,7 @@ fn check(case: &Case) {
 }
 
 /// Types whose kernels differ: 8 bits unsigned and signed, 16 bits both, halves of 16-bit weights, more.
-const TYPES: [[&str; 3]; 7] = [
+const TYPES: [[&str; 3]; 8] = [
     ["ufixed<8,4>", "fixed<8,4>", "ufixed<8,4,RND,SAT>"],
     ["fixed<8,4>", "fixed<8,4>", "fixed<8,4,TRN,WRAP>"],
     ["fixed<8,4>", "ufixed<8,4>", "fixed<10,5,RND_CONV,SAT_SYM>"],
@@ -105,6 +105,7 @@ const TYPES: [[&str; 3]; 7] = [
     ["ufixed<16,6>", "fixed<16,2>", "ufixed<16,6,RND,SAT>"],
     ["fixed<16,6>", "fixed<16,6>", "fixed<16,6,TRN,WRAP>"],
     ["fixed<20,6>", "fixed<10,6>", "fixed<18,8,RND,SAT>"],
+    ["fixed<18,6>", "fixed<6,4>", "fixed<18,8,TRN,WRAP>"],
 ];
 
 fn shapes(
@@ -161,8 +162,9 @@ fn every_kernel_has_its_case() {
     let generic = |channels, window, types| kernel(channels, window, types, Isa::Generic);
     assert_eq!(generic((5, 17, 1), small, 1), "i16 x i16, outputs in lanes");
     assert_eq!(generic((5, 5, 5), small, 0), "i16 x i16, channels in lanes");
-    assert_eq!(generic((5, 17, 1), small, 6), "i32 x i32, outputs in lanes");
-    assert_eq!(generic((5, 5, 5), small, 6), "i32 x i32, channels in lanes");
+    assert_eq!(generic((5, 17, 1), small, 7), "i32 x i32, outputs in lanes, casts in stages");
+    assert_eq!(generic((5, 5, 5), small, 7), "i32 x i32, channels in lanes, casts in stages");
+    assert_eq!(generic((5, 17, 1), small, 6), "i32 x i32, outputs in lanes, weights in halves");
     assert_eq!(generic((5, 17, 1), small, 4), "i16 x i16, outputs in lanes, weights in halves");
     assert_eq!(generic((60, 1, 1), large, 4), "i16 x i16, outputs in lanes, weights in halves and sections");
     if Isa::Avx512Vnni.is_available() {

@@ -100,41 +100,30 @@ impl Narrow {
             let sixteen = is_short(kind) && least.contains(&tail.sum.0) && least.contains(&tail.sum.1);
             let sixteen = sixteen.then(|| Some(Stage::keep(16, true)));
             let stages = vec![tail.stage];
-            let add = tail.add;
-            return Some(Self {
-                product: kind,
-                add,
-                stages,
-                split: None,
-                low_fits: true,
-                sixteen,
-                partial,
-                why,
-            });
+            let (add, split, low_fits) = (tail.add, None, true);
+            return Some(Self { product: kind, add, stages, split, low_fits, sixteen, partial, why });
         }
         // In two parts: high × 2^8 + low, the weights' own parts. What is left of the sum fits 32 bits, so that of the
         // high parts may wrap; that of the low ones is shifted first.
         let drop = tail.stage.drop.checked_sub(SPLIT)?;
-        let parts = |part: fn(i64) -> i64| {
-            let terms = dot.weight.len() / node.channels();
-            dot.weight.data.chunks(terms).zip(&tail.add).try_fold((0i128, 0i128), |(lo, hi), (w, add)| {
-                let sum = |end: fn(i128, i128) -> i128| {
-                    w.iter().try_fold(i128::from(part(*add as i64)), |sum, w| {
-                        let w = i128::from(part(*w));
-                        sum.checked_add(end(w * x.lo, w * x.hi))
-                    })
-                };
-                Some((lo.min(sum(i128::min)?), hi.max(sum(i128::max)?)))
-            })
-        };
+        let terms = dot.weight.len() / node.channels();
+        let [_, part] = PARTS;
+        let mut low = (0i128, 0i128);
+        for (w, add) in dot.weight.data.chunks(terms).zip(&tail.add) {
+            let sum = |end: fn(i128, i128) -> i128| {
+                w.iter().try_fold(i128::from(part(*add as i64)), |sum, w| {
+                    let w = i128::from(part(*w));
+                    sum.checked_add(end(w * x.lo, w * x.hi))
+                })
+            };
+            low = (low.0.min(sum(i128::min)?), low.1.max(sum(i128::max)?));
+        }
         let whole = (tail.sum.0 >> SPLIT, tail.sum.1 >> SPLIT);
         let small = |v: &i128| i64::try_from(*v).is_ok();
         let fits = kind == Product::Whole && tail.add.iter().all(small) && holds(whole);
-        let low_fits = holds(parts(PARTS[1])?);
         let why = format!("the sum needs {} bits: high and low parts of the weights apart", bits(tail.sum));
         let stages = vec![Stage { drop, ..tail.stage }];
-        let split = Some(SPLIT);
-        let add = tail.add;
+        let (add, split, low_fits) = (tail.add, Some(SPLIT), holds(low));
         fits.then_some(Self { product: kind, add, stages, split, low_fits, sixteen: None, partial, why })
     }
 

@@ -133,10 +133,9 @@ impl Dot {
         let terms = terms(&places.positions, (channels, per_term));
         let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &PARTS } else { &WHOLE };
         let words: Vec<Range<usize>> = terms.iter().flat_map(|t| t.of_words(multiply)).collect();
-        let words = if narrow.low_fits {
-            std::iter::once(0..words.len()).collect()
-        } else {
-            sections(dot, outputs, range, &words)
+        let words = match narrow.low_fits {
+            true => std::iter::once(0..words.len()).collect(),
+            false => sections(dot, outputs, range, &words),
         };
         let sections = Sections { starts: vec![Vec::new(); words.len()], words };
         let packed = Packed::default();
