@@ -97,7 +97,7 @@ fn check(case: &Case) {
 }
 
 /// Types whose kernels differ: 8 bits unsigned and signed, 16 bits both, halves of 16-bit weights, more.
-const TYPES: [[&str; 3]; 8] = [
+const TYPES: [[&str; 3]; 9] = [
     ["ufixed<8,4>", "fixed<8,4>", "ufixed<8,4,RND,SAT>"],
     ["fixed<8,4>", "fixed<8,4>", "fixed<8,4,TRN,WRAP>"],
     ["fixed<8,4>", "ufixed<8,4>", "fixed<10,5,RND_CONV,SAT_SYM>"],
@@ -106,6 +106,7 @@ const TYPES: [[&str; 3]; 8] = [
     ["fixed<16,6>", "fixed<16,6>", "fixed<16,6,TRN,WRAP>"],
     ["fixed<20,6>", "fixed<10,6>", "fixed<18,8,RND,SAT>"],
     ["fixed<18,6>", "fixed<6,4>", "fixed<18,8,TRN,WRAP>"],
+    ["fixed<16,6>", "fixed<12,2>", "fixed<16,8,RND,SAT>"],
 ];
 
 fn shapes(
@@ -166,7 +167,8 @@ fn every_kernel_has_its_case() {
     assert_eq!(generic((5, 5, 5), small, 7), "i32 x i32, channels in lanes, casts in stages");
     assert_eq!(generic((5, 17, 1), small, 6), "i32 x i32, outputs in lanes, weights in halves");
     assert_eq!(generic((5, 17, 1), small, 4), "i16 x i16, outputs in lanes, weights in halves");
-    assert_eq!(generic((60, 1, 1), large, 4), "i16 x i16, outputs in lanes, weights in halves and sections");
+    assert_eq!(generic((60, 1, 1), large, 6), "i32 x i32, outputs in lanes, weights in halves and sections");
+    assert_eq!(generic((60, 1, 1), large, 8), "i16 x i16, outputs in lanes, weights in halves and sections");
     if Isa::Avx512Vnni.is_available() {
         let vnni = |types| kernel((5, 17, 1), small, types, Isa::Avx512Vnni);
         assert_eq!(vnni(1), "vnni u8 x i8, outputs in lanes");
