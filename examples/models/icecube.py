@@ -10,9 +10,9 @@ from zoo import ops
 from zoo.model import Model, main
 
 
-def step(net, name, x, n, kernel, act=True):
+def step(net, name, x, n, kernel, act=True, scale=1.0):
     pads = tuple(k // 2 for k in kernel)
-    y = net.batch_norm(f"{name}.norm", net.conv(f"{name}.conv", x, n, kernel, pads=pads, bias=False))
+    y = net.batch_norm(f"{name}.norm", net.conv(f"{name}.conv", x, n, kernel, pads=pads, bias=False), scale)
     return ops.relu(y) if act else y
 
 
@@ -34,7 +34,8 @@ def features(net, x):
         one = step(net, f"{name}.one", x, 32, (1, 1, 1))
         three = separable(net, f"{name}.three", step(net, f"{name}.three", x, 32, (1, 1, 1)), 32, 3)
         five = step(net, f"{name}.five.z", step(net, f"{name}.five", x, 32, (1, 1, 1)), 32, (1, 1, 5))
-        y = step(net, f"{name}.join", ops.concat([one, three, five]), 72, (1, 1, 1), act=False)
+        # Small corrections, as blocks are where training starts, and not noise upon noise.
+        y = step(net, f"{name}.join", ops.concat([one, three, five]), 72, (1, 1, 1), act=False, scale=0.1)
         x = ops.relu(ops.add(x, y))
     x = step(net, "wide", x, 4096, (1, 1, 1))
     return ops.flatten(ops.global_average_pool(x))
@@ -59,11 +60,11 @@ def generate(rng, rows):
         way /= np.linalg.norm(way)
         vertex = rng.uniform([2, 2, 3], [7, 7, 12])
         steps = {0: [0.0], 1: np.arange(-12, 12, 0.4), 2: np.arange(0, 12, 0.4), 3: np.arange(-12, 0, 0.4), 4: [0.0, 5.0]}[kind]
-        size = {0: 60, 1: 3, 2: 3, 3: 3, 4: 30}[kind] * rng.uniform(0.7, 1.5)
+        size = {0: 200, 1: 10, 2: 10, 3: 10, 4: 100}[kind] * rng.uniform(0.8, 1.25)
         for along in steps:
-            big = 4 if kind == 2 and along == 0 else 1
+            big = 15 if kind == 2 and along == 0 else 1
             distance = np.linalg.norm(modules - vertex - way * along, axis=1) + 0.3
-            light = big * size * np.exp(-distance / 0.9) / distance
+            light = big * size * np.exp(-distance / 2.5) / distance
             time = (along + 12 + distance) / 3
             for window in range(8):
                 images[row, window] += light * np.exp(-0.5 * (time - window) ** 2)
@@ -84,11 +85,13 @@ MODEL = Model(
     rate=1e-2,
     batch=50,
     test=100,
-    calibration=8,
+    calibration=32,
     grain=1 / 16,
     large=True,
     features=features,
     head=head,
+    noise=0.5,
+    statistics=16,
 )
 
 if __name__ == "__main__":

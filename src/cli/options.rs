@@ -31,7 +31,7 @@ pub(crate) struct CompileArgs {
     /// A configuration written for hls4ml (YAML or JSON): the same bits as hls4ml from it
     #[arg(long, value_name = "FILE")]
     pub(crate) hls4ml_config: Option<PathBuf>,
-    /// Fit the integer bits of each tensor to what these inputs (.npy, .npz) make of it
+    /// Fit the integer bits of each tensor to what these inputs (.npy, .npz) make of it, and biases to its means
     #[arg(long, value_name = "[NAME=]FILE")]
     pub(crate) calibrate: Vec<String>,
     /// Fit the integer bits of weights to each output channel, not to each tensor

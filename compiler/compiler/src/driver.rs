@@ -45,7 +45,7 @@ pub struct CompileOptions {
     pub limits: Limits,
     /// Fit the integer bits of weights to each output channel; the configuration file may say so too.
     pub per_channel: bool,
-    /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits.
+    /// Calibration data, one entry a model input in model order, float, `[rows, …]`; fits integer bits, corrects biases.
     pub calibration: Option<Vec<Tensor>>,
     /// Transport between layers; chosen by size when omitted.
     pub io: Option<Io>,
@@ -58,7 +58,7 @@ pub struct CompileOptions {
 /// A compiled model.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// The graph that was lowered: static shapes, constants folded.
+    /// What fixed point follows, in float: static shapes, constants folded.
     pub graph: NormalGraph,
     /// The bits.
     pub program: Program,
@@ -99,27 +99,38 @@ pub fn compile(
     let (graph, mut warnings) = onnx::import_within(path, &options.limits)?;
     let config = configured(&graph, options, &mut warnings)?;
     observe(Stage::Normalise);
-    let graph =
-        passes::normalise_with(graph, &PassOptions { limits: options.limits, ..config.pass_options() })?;
-    let ranges = match &options.calibration {
+    let passes = PassOptions { limits: options.limits, ..config.pass_options() };
+    let float = passes::normalise_with(graph.clone(), &PassOptions { per_channel: None, ..passes.clone() })?;
+    let rounded = match passes.per_channel {
+        None => float.clone(),
+        Some(_) => passes::normalise_with(graph, &passes)?,
+    };
+    let calibrated = match &options.calibration {
         None => None,
         Some(data) => {
             observe(Stage::Calibrate);
-            Some(calibrate::observed_ranges(&graph, data)?)
+            let rows = calibrate::Rows::new(&float, data)?;
+            Some((calibrate::observe(&float, &rows)?, rows))
         }
     };
     observe(Stage::Lower);
+    let ranges = calibrated.as_ref().map(|(seen, _)| seen.ranges.clone());
     let lowering = LowerOptions { ranges, ..config.lower_options() };
-    let lowered = lower::lower(&graph, &lowering)?;
+    let mut lowered = lower::lower(&rounded, &lowering)?;
+    if let Some((seen, rows)) = &calibrated
+        && let Some(graph) = calibrate::corrected(&rounded, seen, (&lowered, &lowering), rows)?
+    {
+        lowered = lower::lower(&graph, &lowering)?;
+    }
     warnings.extend(lowered.warnings.iter().cloned());
     observe(Stage::Schedule);
-    let wishes = config.schedule_options(&graph);
+    let wishes = config.schedule_options(&rounded);
     let (schedule, remarks) = schedule::schedule(&lowered.program, &wishes)
         .map_err(|errors| Diagnostics(errors.iter().map(|e| Diagnostic::error(e.to_string())).collect()))?;
     warnings
         .extend(remarks.into_iter().map(|n| Diagnostic { node: n.node, ..Diagnostic::warning(n.message) }));
-    let lower::Lowered { program, notes, placed, warnings: _ } = lowered;
-    Ok(Compiled { graph, program, schedule, arithmetic: config.arithmetic, notes, placed, warnings })
+    let lower::Lowered { program, notes, placed, .. } = lowered;
+    Ok(Compiled { graph: float, program, schedule, arithmetic: config.arithmetic, notes, placed, warnings })
 }
 
 /// The configuration file's word, and the options' where they say something.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hs_ir::{DType, Graph, Tensor, TensorData, ValueId};
+use hs_ir::{DType, Graph, Node, Tensor, TensorData, ValueId};
 
 use crate::diagnostic::Diagnostic;
 use crate::ops::{self, Arg, Call};
@@ -33,7 +33,7 @@ pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, Diagnostic>
 }
 
 /// `tensor`, where it holds floats for integers of type `dtype`, as those integers.
-fn typed(tensor: Tensor, dtype: Option<DType>) -> Tensor {
+pub(crate) fn typed(tensor: Tensor, dtype: Option<DType>) -> Tensor {
     let Some((dtype, (min, max))) = dtype.and_then(|d| Some((d, d.int_range()?))) else { return tensor };
     if !tensor.dtype().is_float() {
         return tensor;
@@ -78,28 +78,7 @@ pub fn eval_replacing(
         }
     }
     for node in &graph.nodes {
-        let op = ops::find(node).ok_or_else(|| ops::unsupported(node))?;
-        let mut args = Vec::with_capacity(node.inputs.len());
-        for id in &node.inputs {
-            args.push(match id {
-                None => None,
-                Some(id) => {
-                    let (value, tensor) = (graph.value(*id), read[id.index()].as_deref());
-                    let tensor = tensor.ok_or_else(|| {
-                        Diagnostic::error(format!("nothing computes its input '{}'", value.name))
-                            .at_node(node)
-                    })?;
-                    Some(Arg {
-                        name: &value.name,
-                        dtype: tensor.dtype(),
-                        shape: tensor.shape(),
-                        tensor: Some(tensor),
-                        grid: value.grid.as_deref(),
-                    })
-                }
-            });
-        }
-        let results = (op.eval)(&Call { node, args })?;
+        let results = eval_node(graph, node, &|id| read[id.index()].as_deref())?;
         for (id, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = id {
                 let computed = Arc::new(tensor);
@@ -110,4 +89,33 @@ pub fn eval_replacing(
         }
     }
     Ok(Evaluation { values })
+}
+
+/// The results of `node` for operands that `read` gives.
+pub(crate) fn eval_node<'a>(
+    graph: &'a Graph,
+    node: &'a Node,
+    read: &dyn Fn(ValueId) -> Option<&'a Tensor>,
+) -> Result<Vec<Tensor>, Diagnostic> {
+    let op = ops::find(node).ok_or_else(|| ops::unsupported(node))?;
+    let mut args = Vec::with_capacity(node.inputs.len());
+    for id in &node.inputs {
+        args.push(match id {
+            None => None,
+            Some(id) => {
+                let value = graph.value(*id);
+                let tensor = read(*id).ok_or_else(|| {
+                    Diagnostic::error(format!("nothing computes its input '{}'", value.name)).at_node(node)
+                })?;
+                Some(Arg {
+                    name: &value.name,
+                    dtype: tensor.dtype(),
+                    shape: tensor.shape(),
+                    tensor: Some(tensor),
+                    grid: value.grid.as_deref(),
+                })
+            }
+        });
+    }
+    (op.eval)(&Call { node, args })
 }

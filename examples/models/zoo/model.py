@@ -42,6 +42,8 @@ class Model:
     train_inputs: object = None  # smaller inputs to train on, where weights do not depend on the size
     head: object = None  # trained alone, on what `features` gives
     features: object = None
+    noise: float = 0.0  # on the features that the head is trained on, in units of their spread
+    statistics: int = 8  # rows that batch normalisations of `features` take their statistics from
 
     def data(self, seed, rows, generate=None):
         inputs, targets = (generate or self.generate)(np.random.default_rng([self.seed, seed]), rows)
@@ -65,11 +67,11 @@ class Model:
         if self.head is None:
             net.fit(inputs, targets, self.loss, self.epochs, self.rate, self.batch)
             return
-        net.calibrate(*(i[:8] for i in inputs))
+        net.calibrate(*(i[: self.statistics] for i in inputs))
         net.forward = self.features
         features = net.run(*inputs, batch=8)
         net.forward = self.head
-        net.fit(features, targets, self.loss, self.epochs, self.rate, self.batch, calibrate=0)
+        net.fit(features, targets, self.loss, self.epochs, self.rate, self.batch, calibrate=0, noise=self.noise)
         net.forward = self.forward
 
     def write(self, folder):

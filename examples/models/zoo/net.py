@@ -77,15 +77,16 @@ class Net:
         weight = self.uniform(f"{name}.weight", (c, n, *kernel), c * np.prod(kernel) / np.prod(strides))
         return ops.conv_transpose(x, weight, self.zeros(f"{name}.bias", n), strides, pads, output_padding)
 
-    def batch_norm(self, name, x):
+    def batch_norm(self, name, x, scale=1.0):
+        """`scale` is what the weights start from."""
         c = x.shape[1]
         for statistic, value in (("mean", 0), ("var", 1)):
             key = f"{name}.running_{statistic}"
             if key not in self.statistics:
                 self.statistics[key] = Value(np.full(c, value, np.float32), name=key)
-        scale = self.param(f"{name}.weight", lambda: np.ones(c))
+        weight = self.param(f"{name}.weight", lambda: np.full(c, scale))
         mean, var = (self.statistics[f"{name}.running_{s}"] for s in ("mean", "var"))
-        return ops.batch_norm(x, scale, self.zeros(f"{name}.bias", c), mean, var)
+        return ops.batch_norm(x, weight, self.zeros(f"{name}.bias", c), mean, var)
 
     def prelu(self, name, x):
         shape = (x.shape[1],) + (1,) * (x.data.ndim - 2)
@@ -104,21 +105,26 @@ class Net:
         parts = [self(*(i[at : at + batch] for i in inputs)) for at in range(0, len(inputs[0]), batch)]
         return [np.concatenate([part[n].data for part in parts]) for n in range(len(parts[0]))]
 
-    def fit(self, inputs, targets, loss, epochs, rate=1e-3, batch=64, calibrate=200, log=True):
+    def fit(self, inputs, targets, loss, epochs, rate=1e-3, batch=64, calibrate=200, noise=0.0, log=True):
         """Adam with a rate that falls to nothing along half a cosine. `inputs` and `targets` are lists of arrays;
         `loss(outputs, targets)` gives the loss and the gradients of outputs, or of values before them. The statistics of
-        batch normalisations are those of the first `calibrate` rows under the trained weights."""
+        batch normalisations are those of the first `calibrate` rows under the trained weights. `noise`, in units of each
+        input's spread over rows, is added to what is trained on."""
         rows = len(inputs[0])
         steps, step = epochs * (rows // batch), 0
         first, second = {}, {}
         start = time.monotonic()
+        spreads = [np.float32(noise) * i.std(axis=0) for i in inputs] if noise else []
         for epoch in range(epochs):
             total = 0.0
             order = self.rng.permutation(rows)
             for at in range(0, rows - batch + 1, batch):
                 take = order[at : at + batch]
+                seen = [i[take] for i in inputs]
+                for x, spread in zip(seen, spreads):
+                    x += spread * self.rng.standard_normal(x.shape, np.float32)
                 with ops.mode(training=True):
-                    outputs = self(*(i[take] for i in inputs))
+                    outputs = self(*seen)
                     value, seeds = loss(outputs, [t[take] for t in targets])
                     ops.backward(seeds)
                 total += value

@@ -43,6 +43,9 @@ impl Lowerer<'_> {
         let outputs = dot.shape.last().copied().unwrap_or(1);
         let weight =
             constants::codes("weight", &dot.weight, self.constant_choice(dot.weight_value, Part::Weight)?)?;
+        if let Some(v) = dot.weight_value {
+            self.weights.push((self.graph.value(v).name.clone(), weight.format));
+        }
         let bias = match &dot.bias {
             Some(b) => {
                 // A bias in a model with quantisers is added exactly as it stands in float, up to 32 bits.

@@ -33,7 +33,7 @@ pub mod types;
 
 use std::collections::HashSet;
 
-use hs_fixed::{Interval, Type};
+use hs_fixed::{Format, Interval, Type};
 use hs_hw::{Op, Program, range};
 use hs_ir::{Graph, ValueId};
 use serde::Serialize;
@@ -105,6 +105,8 @@ pub struct Lowered {
     pub notes: Vec<LayerNote>,
     /// Where the graph's tensors lie, in the graph's order.
     pub placed: Vec<Placed>,
+    /// The formats that the weights of layers were rounded to, by their names in the graph.
+    pub weights: Vec<(String, Format)>,
     /// Things the user should know.
     pub warnings: Vec<Diagnostic>,
 }
@@ -128,6 +130,7 @@ pub struct Lowerer<'a> {
     is_output: Vec<bool>,
     fused: HashSet<usize>,
     notes: Vec<LayerNote>,
+    weights: Vec<(String, Format)>,
     warnings: Vec<Diagnostic>,
     /// The node being lowered.
     current: usize,
@@ -192,7 +195,7 @@ pub fn lower(graph: &NormalGraph, options: &LowerOptions) -> Result<Lowered, Dia
         });
         Diagnostics(all.collect())
     })?;
-    Ok(Lowered { program, notes: lw.notes, placed, warnings: lw.warnings })
+    Ok(Lowered { program, notes: lw.notes, placed, weights: lw.weights, warnings: lw.warnings })
 }
 
 impl<'a> Lowerer<'a> {
@@ -211,12 +214,10 @@ impl<'a> Lowerer<'a> {
         for v in &graph.outputs {
             is_output[v.index()] = true;
         }
-        let quantised = graph.nodes.iter().any(|n| n.op == "Quant" || n.op == "BipolarQuant")
-            || (!options.per_channel && graph.values.iter().any(|v| v.grid.is_some()));
         Self {
             graph,
             options,
-            quantised,
+            quantised: quantised(graph, options),
             nodes: Vec::new(),
             ranges: Vec::new(),
             names: HashSet::new(),
@@ -227,6 +228,7 @@ impl<'a> Lowerer<'a> {
             is_output,
             fused: HashSet::new(),
             notes: Vec::new(),
+            weights: Vec::new(),
             warnings: Vec::new(),
             current: 0,
         }
@@ -371,6 +373,12 @@ impl<'a> Lowerer<'a> {
         let node = self.node(id).name.clone();
         self.notes.push(LayerNote { node, rounding, saturation, table });
     }
+}
+
+/// Whether the model brings quantisers.
+pub(crate) fn quantised(graph: &Graph, options: &LowerOptions) -> bool {
+    graph.nodes.iter().any(|n| n.op == "Quant" || n.op == "BipolarQuant")
+        || (!options.per_channel && graph.values.iter().any(|v| v.grid.is_some()))
 }
 
 /// Whether the hardware node `name` is the node `node` of the graph, or a part of it.

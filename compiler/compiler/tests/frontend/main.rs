@@ -1,6 +1,7 @@
 //! ONNX in, normal graph out: real exporters' files, single operators, passes and bad input.
 
 mod bad_input;
+mod calibration;
 mod export_bits;
 mod exporters;
 mod exports;

@@ -64,8 +64,8 @@ impl Multiply {
             (Self::Sixteen { .. }, _) => "i16, vpmullw, vpmulhw, shift each",
             (Self::Pairs, Isa::Avx512Vnni | Isa::Avx512Vbmi2) => "i16 x i16, vpdpwssd",
             (Self::Pairs, _) => "i16 x i16, vpmaddwd",
-            (Self::Split, Isa::Avx512Vnni | Isa::Avx512Vbmi2) => "i16 x (i8, u8), vpdpwssd",
-            (Self::Split, _) => "i16 x (i8, u8), vpmaddwd",
+            (Self::Split, Isa::Avx512Vnni | Isa::Avx512Vbmi2) => "i16 x (i9, i8), vpdpwssd",
+            (Self::Split, _) => "i16 x (i9, i8), vpmaddwd",
             (Self::Whole, _) => "i32, vpmulld",
             (Self::Shifted { .. }, _) => "i32, vpmulld, shift each",
         }
