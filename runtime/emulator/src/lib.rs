@@ -5,8 +5,10 @@
 //!
 //! How it is fast: rows go through the whole network in blocks, so that activations stay in cache. A tensor of a
 //! block lies in memory as `[element][lane]`, one lane a row of the batch, which makes every op a loop over
-//! lanes; or, for convolutions and few rows, as `[row][element]`, see [`Layout`]. At load time exact value ranges over the actual weights tell for each node how wide its integers must
-//! be and which casts cannot act; [`Emulator::plan`] shows what was chosen and why.
+//! lanes; or, for convolutions and few rows, as `[row][element]`, see [`Layout`]. At load time exact value ranges over
+//! the actual weights tell for each node how wide its integers must be and which casts cannot act: operands of 8 and 16
+//! bits share words, and sums are cast, scaled and packed in the registers they grew in. [`Emulator::plan`] shows what
+//! was chosen and why, [`Emulator::measured_plan`] what it brings.
 
 mod cast;
 mod compile;
