@@ -78,6 +78,7 @@ pub(crate) fn values(program: &Program, least: Width) -> Vec<Value> {
 pub(crate) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Compiled, PlanError> {
     let mut values = values(program, least);
     let mut choices = choices(program, &values, least, isa)?;
+    settle(program, &values, &mut choices)?;
     let takes = |dot: usize| choices[dot].as_ref().is_some_and(Choice::takes_stage);
     let fused = fuse(program, &mut values, takes);
     pack(program, &mut values, &choices);
@@ -211,14 +212,33 @@ pub(crate) fn fuse(program: &Program, values: &mut [Value], takes: impl Fn(usize
     fused
 }
 
-/// Lets elements share words where every dot product that reads them takes them so.
-fn pack(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>]) {
+/// Most elements that every dot product that reads a buffer takes from a word, by the buffer's node.
+fn groups(program: &Program, values: &[Value], choices: &[Option<Choice<'_>>]) -> Vec<Option<usize>> {
     let mut groups: Vec<Option<usize>> = vec![None; values.len()];
     for (node, choice) in program.nodes.iter().zip(choices) {
         let Some(group) = choice.as_ref().and_then(|c| c.group) else { continue };
         let home = values[node.inputs[0].index()].home;
         groups[home] = Some(groups[home].map_or(group, |g| g.min(group)));
     }
+    groups
+}
+
+/// Takes other kernels where one needs its input in pairs and another reader does not have them. Before anything is
+/// fused: the other kernels take nothing that is behind.
+fn settle(program: &Program, values: &[Value], choices: &mut [Option<Choice<'_>>]) -> Result<(), PlanError> {
+    let groups = groups(program, values, choices);
+    for (node, choice) in program.nodes.iter().zip(choices) {
+        let Some(choice) = choice.as_mut().filter(|c| c.is_split()) else { continue };
+        if groups[values[node.inputs[0].index()].home] != Some(2) {
+            choice.fall_back().ok_or_else(|| PlanError::TooWide { node: node.name.clone() })?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets elements share words where every dot product that reads them takes them so.
+fn pack(program: &Program, values: &mut [Value], choices: &[Option<Choice<'_>>]) {
+    let groups = groups(program, values, choices);
     for at in 0..values.len() {
         let home = values[at].home;
         let range = values[home].range;

@@ -139,3 +139,29 @@ fn shifted_products() {
         }
     }
 }
+
+/// Two layers read one tensor: the first would take it as pairs of 16 bits and the requantisation behind it into its
+/// registers, the second has weights that only whole words hold.
+#[test]
+fn readers_that_want_a_tensor_in_different_words() {
+    let dot = |id: usize, weight: &str, ends: (i64, i64), accum: &str, y: &str| {
+        format!(
+            "%{id} = dot(%0) \"d{id}\" {{\n  window: [],\n  groups: 1,\n  weight: {weight}[{}],\n  accum: \
+             exact{{format: {accum}}},\n  act: none,\n}} : [2] {y}\n",
+            codes(10, ends.0, ends.1, id as i64),
+        )
+    };
+    let text = format!(
+        "program \"readers\" version 1\n\n%0 = input \"x\" {{index: 0, tensor: \"x\", onnx_shape: [5], perm: [0]}} : \
+         [5] fixed<16,6,RND,SAT>\n{}%2 = requant(%1) \"r\" {{act: clamp{{lo: 0}}}} : [2] ufixed<10,9,TRN,SAT>\n{}%4 = \
+         output(%2) \"y\" {{index: 0, tensor: \"y\", onnx_shape: [2], perm: [0]}} : [2] ufixed<10,9,TRN,SAT>\n%5 = \
+         output(%3) \"z\" {{index: 1, tensor: \"z\", onnx_shape: [2], perm: [0]}} : [2] fixed<16,8,RND,SAT>\n",
+        dot(1, "fixed<16,6>", (-32768, 32767), "fixed<40,20>", "fixed<18,14,RND,SAT>"),
+        dot(3, "fixed<20,6>", (-524_288, 524_287), "fixed<44,20>", "fixed<16,8,RND,SAT>"),
+    );
+    let program = text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(program.verify(), Ok(()));
+    if let Some(found) = difference(&program, 11) {
+        panic!("{found}\n{text}");
+    }
+}

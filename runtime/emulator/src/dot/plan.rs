@@ -99,21 +99,10 @@ impl<'a> Choice<'a> {
             sums,
             reorder,
         };
-        choice.group = match &choice.chosen {
-            Chosen::Narrow(n) if n.split.is_some() => {
-                let group = choice.most_elements(Product::Whole);
-                if group == 1 {
-                    choice.fall_back()?;
-                }
-                Some(group.min(2))
-            }
-            Chosen::Narrow(n) => Some(choice.most_elements(n.product)),
-            Chosen::Lanes(_, c) => match &c.how {
-                How::Ordered(_) => None,
-                How::Free { product, .. } if choice.explicit() => Some(choice.most_elements(*product)),
-                How::Free { .. } => Some(1),
-            },
-        };
+        if choice.is_split() && choice.most_elements(Product::Whole) == 1 {
+            choice.fall_back()?;
+        }
+        choice.group = choice.demand();
         Some(choice)
     }
 
@@ -130,11 +119,30 @@ impl<'a> Choice<'a> {
         self.width() == Width::I32 && self.stored == Width::I32 && self.isa != Isa::Generic
     }
 
+    /// Whether sums are kept in two parts, for which the input must lie in pairs.
+    pub(crate) fn is_split(&self) -> bool {
+        matches!(&self.chosen, Chosen::Narrow(n) if n.split.is_some())
+    }
+
     /// Without the narrow sums.
-    fn fall_back(&mut self) -> Option<()> {
+    pub(crate) fn fall_back(&mut self) -> Option<()> {
         let sums = (self.reorder.as_ref(), self.sums.as_ref());
         self.chosen = self.context.lanes(sums, self.least.max(self.stored))?;
+        self.group = self.demand();
         Some(())
+    }
+
+    /// Most elements of the input that may share a word; `None` where it does not matter.
+    fn demand(&self) -> Option<usize> {
+        match &self.chosen {
+            Chosen::Narrow(n) if n.split.is_some() => Some(self.most_elements(Product::Whole).min(2)),
+            Chosen::Narrow(n) => Some(self.most_elements(n.product)),
+            Chosen::Lanes(_, c) => match &c.how {
+                How::Ordered(_) => None,
+                How::Free { product, .. } if self.explicit() => Some(self.most_elements(*product)),
+                How::Free { .. } => Some(1),
+            },
+        }
     }
 
     /// Most elements of the input that the kernel can take from a word.
@@ -171,18 +179,13 @@ impl<'a> Choice<'a> {
     }
 
     /// The step that reads an input which lies as `packing`, followed by `more`.
-    pub(crate) fn build(mut self, packing: Packing, more: &[Stage]) -> Option<Found> {
-        if let Chosen::Narrow(n) = &self.chosen
-            && n.split.is_some()
-            && packing.group() != 2
-        {
-            self.fall_back()?;
-        }
+    pub(crate) fn build(self, packing: Packing, more: &[Stage]) -> Option<Found> {
         let explicit = self.explicit();
         let Self { context, shape, spatial, stored, isa, chosen, .. } = self;
         let node = context.node;
         let windows = Windows::new(&context.dot.window, spatial, &node.shape[..node.shape.len() - 1]);
         let (width, candidate) = match chosen {
+            Chosen::Narrow(n) if n.split.is_some() && packing.group() != 2 => return None,
             Chosen::Narrow(n) => {
                 let multiply = Multiply::of(packing, n.product, n.split.is_some());
                 let kernel = multiply.describe(isa).to_owned();
@@ -198,7 +201,10 @@ impl<'a> Choice<'a> {
             }
             Chosen::Lanes(width, candidate) => (width, *candidate),
         };
-        debug_assert!(more.is_empty());
+        // What is behind would be lost.
+        if !more.is_empty() {
+            return None;
+        }
         let Candidate { mut kernel, finish, partial, why, how } = candidate;
         let sum = match how {
             How::Free { product, left, keep } => {
