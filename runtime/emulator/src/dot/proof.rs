@@ -131,7 +131,12 @@ impl Narrow {
     fn wrapping(context: &Context<'_>, r: &Reorder, ty: &Type, starts: Vec<i128>) -> Option<Self> {
         let acc = ty.format;
         let (width, range) = (acc.width(), acc.interval());
-        if width > 32 || !holds((range.lo, range.hi)) || starts.iter().any(|s| s & ((1 << r.left) - 1) != 0) {
+        // Shifts are of fewer bits than a lane has.
+        if r.left > 31
+            || width > 32
+            || !holds((range.lo, range.hi))
+            || starts.iter().any(|s| s & ((1 << r.left) - 1) != 0)
+        {
             return None;
         }
         let keep = Stage { left: r.left, ..Stage::keep(width, acc.is_signed()) };

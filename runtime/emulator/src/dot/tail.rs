@@ -123,28 +123,28 @@ impl Tail {
     ) -> Option<Self> {
         debug_assert_eq!(from.frac(), total.frac);
         let drop = from.frac() - ty.format.frac();
+        let up = i32::try_from(left).ok().filter(|up| *up <= 63)?;
+        let shift = drop - up;
+        if !(-31..=31 + SPLIT as i32).contains(&shift) {
+            return None;
+        }
         let half = match ty.rounding {
             _ if drop <= 0 => 0,
-            _ if drop > 100 => return None,
             Rounding::Trn => 0,
             Rounding::Rnd => 1i128 << (drop - 1),
             Rounding::RndMinInf => (1i128 << (drop - 1)) - 1,
             Rounding::TrnZero | Rounding::RndZero | Rounding::RndInf | Rounding::RndConv => return None,
         };
-        let up = i32::try_from(left).ok()?;
-        let (add, sum, shift): (Vec<i128>, _, i32) = if drop >= up {
+        let (add, sum): (Vec<i128>, _) = if shift >= 0 {
             let down = |v: i128| v.checked_add(half).map(|v| v >> left);
             let add = bias.iter().map(|b| down(*b)).collect::<Option<_>>()?;
-            (add, (down(total.lo)?, down(total.hi)?), drop - up)
+            (add, (down(total.lo)?, down(total.hi)?))
         } else {
             if bias.iter().any(|b| *b & ((1i128 << left) - 1) != 0) {
                 return None;
             }
-            (bias.iter().map(|b| b >> left).collect(), (total.lo >> left, total.hi >> left), drop - up)
+            (bias.iter().map(|b| b >> left).collect(), (total.lo >> left, total.hi >> left))
         };
-        if !(-31..=31 + SPLIT as i32).contains(&shift) {
-            return None;
-        }
         let result = |v: i128| {
             if drop > 0 {
                 v.checked_add(half).map(|v| v >> drop)
