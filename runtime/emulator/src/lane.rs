@@ -5,7 +5,7 @@ use std::fmt;
 use hs_fixed::Interval;
 use serde::Serialize;
 
-use crate::dot::TileLane;
+use crate::dot::{Piece, TileLane};
 use hs_runtime::isa::{Checked, Kernel};
 
 /// Width of the integers that a node is computed in, or its tensor stored in. Sums have 32 bits or more.
@@ -170,9 +170,18 @@ pub(crate) struct Temps {
     i32: Vec<i32>,
     i64: Vec<i64>,
     i128: Vec<i128>,
+    pieces: Vec<Piece>,
 }
 
 impl Temps {
+    /// `n` places of whatever content, and memory for the terms of a tile.
+    pub(crate) fn tile(&mut self, n: usize) -> (&mut [i32], &mut Vec<Piece>) {
+        if self.i32.len() < n {
+            self.i32.resize(n, 0);
+        }
+        (&mut self.i32[..n], &mut self.pieces)
+    }
+
     /// `n` places of whatever content.
     pub(crate) fn get<A: Lane>(&mut self, n: usize) -> &mut [A] {
         let rows = A::rows(self);

@@ -28,7 +28,7 @@ pub(crate) use kernel::{Product, TileLane};
 pub(crate) use plan::{Choice, Found};
 pub(crate) use proof::Narrow;
 pub(crate) use tail::{PARTS, SPLIT, Stage, holds};
-pub(crate) use tile::CHUNK;
+pub(crate) use tile::{CHUNK, Piece};
 
 #[cfg(target_arch = "x86_64")]
 use vector::run as run_vectors;
@@ -181,12 +181,18 @@ impl DotStep {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let Buf::I32 { words: x, .. } = x else { unreachable!("planned: 32-bit words") };
         let end = f.ends.len() * self.shape.outputs;
-        let acc = cx.temps.get::<i32>(MOST_OUTPUTS * lanes);
+        let (acc, pieces) = cx.temps.tile(MOST_OUTPUTS * lanes);
         let parts = if v.multiply == Multiply::Split { 2 } else { 1 };
+        let mut of = None;
         for (e, t, terms) in self.tiles(f) {
+            // The tiles of a pixel and a group have the same terms.
+            if of.replace((e - t.output, t.group)) != Some((e - t.output, t.group)) {
+                pieces.clear();
+                pieces.extend(Piece::all(terms, v.multiply.group()));
+            }
             let tile = |stages, to, packing| VectorTile {
                 x,
-                terms,
+                pieces: &*pieces,
                 w: &v.weights[t.weights..],
                 first: t.output,
                 init: &v.init[t.output * parts..(t.output + t.n) * parts],

@@ -84,11 +84,35 @@ impl Multiply {
 /// Most outputs of a tile, of any instruction set.
 pub(super) const MOST_OUTPUTS: usize = 8;
 
+/// Words of consecutive terms, whose elements are consecutive words of the input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// The first word of the input, of those of a lane.
+    pub(crate) x: usize,
+    /// The first word of terms.
+    pub(crate) w: usize,
+    /// How many.
+    pub(crate) n: usize,
+}
+
+impl Piece {
+    /// Those of some terms, where a word holds `group` of them.
+    pub(super) fn all(terms: Terms<'_>, group: usize) -> impl Iterator<Item = Self> {
+        let words = group.trailing_zeros();
+        let of = move |(element, term, n): (usize, usize, usize)| Self {
+            x: element >> words,
+            w: term >> words,
+            n: n.div_ceil(group),
+        };
+        terms.runs.iter().flat_map(move |run| terms.pieces(run)).map(of)
+    }
+}
+
 /// A tile of outputs for all lanes.
 pub(crate) struct VectorTile<'a> {
     /// Words of the input tensor, and the terms to add.
     pub(crate) x: &'a [i32],
-    pub(crate) terms: Terms<'a>,
+    pub(crate) pieces: &'a [Piece],
     /// A word of weights of each output, word of terms after word of terms.
     pub(crate) w: &'a [i32],
     /// The first output.

@@ -18,7 +18,7 @@ use hs_runtime::isa::Checked;
 macro_rules! vectors {
     (
         $name:ident, $features:literal, $vector:ty, $lanes:literal, $load:ident, $store:ident, $splat:ident,
-        $add:ident, $max:ident, $min:ident, $and:ident, $xor:ident, $sra:ident, $sll:ident, $mul:ident,
+        $add:ident, $max:ident, $min:ident, $and:ident, $xor:ident, $srav:ident, $sllv:ident, $mul:ident,
         $madd:ident, $mullo16:ident, $mulhi16:ident, $srl16:ident, $sll16:ident, $add16:ident, $packs32:ident, $packus32:ident, $packs16:ident, $packus16:ident, $shuffle:ident, $quarters:ident
     ) => {
         mod $name {
@@ -102,13 +102,13 @@ macro_rules! vectors {
             #[inline]
             #[target_feature(enable = $features)]
             pub(super) fn right(v: Vector, by: u32) -> Vector {
-                $sra(v, _mm_cvtsi32_si128(by as i32))
+                $srav(v, $splat(by as i32))
             }
 
             #[inline]
             #[target_feature(enable = $features)]
             pub(super) fn left(v: Vector, by: u32) -> Vector {
-                $sll(v, _mm_cvtsi32_si128(by as i32))
+                $sllv(v, $splat(by as i32))
             }
 
             #[inline]
@@ -162,8 +162,8 @@ vectors!(
     _mm256_min_epi32,
     _mm256_and_si256,
     _mm256_xor_si256,
-    _mm256_sra_epi32,
-    _mm256_sll_epi32,
+    _mm256_srav_epi32,
+    _mm256_sllv_epi32,
     _mm256_mullo_epi32,
     _mm256_madd_epi16,
     _mm256_mullo_epi16,
@@ -191,8 +191,8 @@ vectors!(
     _mm512_min_epi32,
     _mm512_and_si512,
     _mm512_xor_si512,
-    _mm512_sra_epi32,
-    _mm512_sll_epi32,
+    _mm512_srav_epi32,
+    _mm512_sllv_epi32,
     _mm512_mullo_epi32,
     _mm512_madd_epi16,
     _mm512_mullo_epi16,
@@ -242,7 +242,7 @@ macro_rules! kernel {
         fn $name<const T: usize, const SPLIT: bool>(tile: &mut VectorTile<'_>, (half, drop): (i32, u32)) {
             const STEP: usize = 2 * $v::LANES;
             let outputs = const { if SPLIT { T / 2 } else { T } };
-            let (lanes, group) = (tile.lanes, tile.multiply.group());
+            let lanes = tile.lanes;
             let extra = ($v::splat(half), drop);
             let init: &[i32; T] = tile.init.try_into().expect("a start for each sum");
             for first in (0..lanes).step_by(STEP) {
@@ -251,20 +251,17 @@ macro_rules! kernel {
                     a[t] = $v::splat(init[t]);
                 }
                 let mut b = a;
-                for run in tile.terms.runs {
-                    for (element, term, len) in tile.terms.pieces(run) {
-                        let (element, term, len) = (element / group, term / group, len.div_ceil(group));
-                        let x = &tile.x[element * lanes..(element + len) * lanes];
-                        let (w, _) = tile.w[term * T..(term + len) * T].as_chunks::<T>();
-                        for (row, w) in x.chunks_exact(lanes).zip(w) {
-                            let row: &[i32; STEP] = row[first..first + STEP].try_into().expect("as long");
-                            let x = $v::load(row);
-                            let y = $v::load(&row[$v::LANES..]);
-                            for t in 0..T {
-                                let w = $v::splat(w[t]);
-                                a[t] = $multiply(a[t], x, w, extra);
-                                b[t] = $multiply(b[t], y, w, extra);
-                            }
+                for piece in tile.pieces {
+                    let x = &tile.x[piece.x * lanes + first..];
+                    let (w, _) = tile.w[piece.w * T..(piece.w + piece.n) * T].as_chunks::<T>();
+                    for (i, w) in w.iter().enumerate() {
+                        let row = &x[i * lanes..];
+                        let x = $v::load(row);
+                        let y = $v::load(&row[$v::LANES..]);
+                        for t in 0..T {
+                            let w = $v::splat(w[t]);
+                            a[t] = $multiply(a[t], x, w, extra);
+                            b[t] = $multiply(b[t], y, w, extra);
                         }
                     }
                 }
