@@ -157,15 +157,27 @@ impl<S: Stored> Kernel for Tile<'_, S> {
     }
 }
 
-/// What is done to a line of values. Not a closure: that would be compiled for the build's target.
+/// What is done to the values of a line. Not a closure: that would be compiled for the build's target.
 trait Line: Copy {
-    /// `at`: the line among those of all tiles.
-    fn then(self, v: Constants, at: usize) -> Constants;
+    /// The same with the constants of line `at` among those of all tiles.
+    fn at(self, at: usize) -> impl Apply;
+}
+
+/// What is done to values.
+trait Apply: Copy {
+    fn apply(self, v: Constants) -> Constants;
 }
 
 impl Line for Plain {
     #[inline(always)]
-    fn then(self, mut v: Constants, _: usize) -> Constants {
+    fn at(self, _: usize) -> impl Apply {
+        self
+    }
+}
+
+impl Apply for Plain {
+    #[inline(always)]
+    fn apply(self, mut v: Constants) -> Constants {
         for v in &mut v {
             *v = v.wrapping_shr(self.drop).max(self.lo).min(self.hi);
         }
@@ -180,20 +192,45 @@ struct Product<'a> {
     plain: Plain,
 }
 
+#[derive(Clone, Copy)]
+struct ProductOf {
+    factor: Constants,
+    summand: Constants,
+    plain: Plain,
+}
+
 impl Line for Product<'_> {
     #[inline(always)]
-    fn then(self, v: Constants, at: usize) -> Constants {
-        self.plain.then(plus(&times(&v, &self.factors[at]), &self.summands[at]), at)
+    fn at(self, at: usize) -> impl Apply {
+        ProductOf { factor: self.factors[at], summand: self.summands[at], plain: self.plain }
+    }
+}
+
+impl Apply for ProductOf {
+    #[inline(always)]
+    fn apply(self, v: Constants) -> Constants {
+        self.plain.apply(plus(&times(&v, &self.factor), &self.summand))
     }
 }
 
 #[derive(Clone, Copy)]
 struct Stages<'a>(&'a [Scaled]);
 
-impl Line for Stages<'_> {
+#[derive(Clone, Copy)]
+struct StagesOf<'a>(&'a [Scaled], usize);
+
+impl<'a> Line for Stages<'a> {
     #[inline(always)]
-    fn then(self, mut v: Constants, at: usize) -> Constants {
-        for Scaled { factors, summands, stage } in self.0 {
+    fn at(self, at: usize) -> impl Apply {
+        StagesOf(self.0, at)
+    }
+}
+
+impl Apply for StagesOf<'_> {
+    #[inline(always)]
+    fn apply(self, mut v: Constants) -> Constants {
+        let Self(stages, at) = self;
+        for Scaled { factors, summands, stage } in stages {
             if let Some(factors) = factors {
                 v = times(&v, &factors[at]);
             }
@@ -212,28 +249,54 @@ impl<S: Stored> Tile<'_, S> {
         let Self { close, sums, out } = self;
         let lines = if SPLIT_SUMS { sums.lines / 2 } else { sums.lines };
         let init = &close.init[sums.first..sums.first + sums.lines];
-        for (p, acc) in sums.acc.chunks_exact(sums.lines * VECTOR).enumerate() {
-            let at = sums.at + p * sums.stride;
-            let out = &mut out[at..at + sums.outputs];
-            let (acc, _) = acc.as_chunks::<VECTOR>();
-            for (l, out) in out.chunks_mut(VECTOR).enumerate() {
-                let mut v = plus(&acc[l], &init[l]);
-                if SPLIT_SUMS {
-                    let mut low = plus(&acc[lines + l], &init[lines + l]);
-                    for low in &mut low {
-                        *low >>= SPLIT;
-                    }
-                    v = plus(&v, &low);
-                }
-                let v = line.then(v, sums.first + l);
-                if let Ok(out) = <&mut [S; VECTOR]>::try_from(&mut *out) {
-                    *out = codes(&v);
-                } else {
-                    out.copy_from_slice(&codes::<S>(&v)[..out.len()]);
-                }
+        let out = &mut out[sums.at..];
+        for l in 0..lines {
+            let low = if SPLIT_SUMS { (init[lines + l], (lines + l) * VECTOR) } else { ([0; VECTOR], 0) };
+            let parts = [(init[l], l * VECTOR), low];
+            let n = VECTOR.min(sums.outputs - l * VECTOR);
+            if n == VECTOR {
+                pixels::<S, SPLIT_SUMS, true>(sums, parts, line.at(sums.first + l), n, out);
+            } else {
+                pixels::<S, SPLIT_SUMS, false>(sums, parts, line.at(sums.first + l), n, out);
             }
         }
     }
+}
+
+/// Closes a line of all pixels, so that constants stay in registers while pixels pass. `parts`: what is added to the
+/// sums and where they lie, of the high and the low parts; `n` outputs of the line, all of a vector where it is `FULL`.
+#[inline(always)]
+fn pixels<S: Stored, const SPLIT_SUMS: bool, const FULL: bool>(
+    sums: &Sums<'_>,
+    [(high, first), (low, second)]: [(Constants, usize); 2],
+    step: impl Apply,
+    n: usize,
+    out: &mut [S],
+) {
+    for (acc, out) in sums.acc.chunks_exact(sums.lines * VECTOR).zip(out.chunks_mut(sums.stride)) {
+        let mut v = plus(&vector(acc, first), &high);
+        if SPLIT_SUMS {
+            let mut low = plus(&vector(acc, second), &low);
+            for low in &mut low {
+                *low >>= SPLIT;
+            }
+            v = plus(&v, &low);
+        }
+        let codes = codes::<S>(&step.apply(v));
+        if FULL {
+            out[first..first + VECTOR].copy_from_slice(&codes);
+        } else {
+            out[first..first + n].iter_mut().zip(&codes).for_each(|(out, code)| *out = *code);
+        }
+    }
+}
+
+/// The vector that begins at `at`.
+#[inline(always)]
+fn vector(acc: &[i32], at: usize) -> Constants {
+    let mut v = [0; VECTOR];
+    v.copy_from_slice(&acc[at..at + VECTOR]);
+    v
 }
 
 #[inline(always)]

@@ -62,6 +62,9 @@ struct Terms {
     n: usize,
 }
 
+/// Pixels whose sums are kept at a time, about: few enough for the first-level cache.
+const TOGETHER: usize = 48;
+
 /// The only part of a weight that is multiplied whole.
 const WHOLE: [fn(i64) -> i64; 1] = [|w| w];
 
@@ -83,18 +86,18 @@ fn multiply(
     let packing = |group| Packing::of(group, x).map(Packing::zero);
     // Wider weights have high parts of 16 bits.
     let short = if narrow.split.is_some() { 15 + SPLIT } else { 16 };
-    let quads = isa >= Isa::Avx512Vnni && least <= Width::I8 && !each && narrow.split.is_none();
+    let quads = isa >= Isa::Avx512Vnni && least <= Width::I8 && narrow.split.is_none();
     if quads
         && fit(8)
         && let Some(zero) = packing(4)
     {
-        return (Multiply::Quads, zero);
+        return (if each { Multiply::EachQuads } else { Multiply::Quads }, zero);
     }
     if least <= Width::I16
         && fit(short)
         && let Some(zero) = packing(2)
     {
-        return (if each { Multiply::EachShort } else { Multiply::Pairs }, zero);
+        return (if each { Multiply::EachPairs } else { Multiply::Pairs }, zero);
     }
     (if each { Multiply::EachWhole } else { Multiply::Whole }, 0)
 }
@@ -130,7 +133,12 @@ impl Dot {
         let output = &node.shape[..node.shape.len() - 1];
         let (input, places) = Input::plan(dot, (spatial, channels), output, stored.0, (multiply, zero));
         let per_term = channels / dot.groups;
-        let terms = terms(&places.positions, (channels, per_term));
+        let terms = if each {
+            let width = dot.window.last().map_or(1, |w| w.kernel);
+            terms_of_each(&places.positions, width, multiply.group())
+        } else {
+            terms(&places.positions, (channels, per_term))
+        };
         let parts: &[fn(i64) -> i64] = if narrow.split.is_some() { &PARTS } else { &WHOLE };
         let words: Vec<Range<usize>> = terms.iter().flat_map(|t| t.of_words(multiply)).collect();
         let words = match narrow.low_fits {
@@ -201,10 +209,11 @@ impl Dot {
         let several = self.sections.words.len() > 1;
         // Tiles are independent of each other, in outputs and in pixels: a large row could be split over threads here.
         for tile in &self.tiles {
-            let most = pixels(isa.isa(), self.multiply, tile.lines);
-            let mut first = 0;
-            while first < total {
-                let n = if first + 1 == total { 1 } else { most };
+            let most = if total == 1 { 1 } else { pixels(isa.isa(), self.multiply, tile.lines) };
+            let together = TOGETHER / most * most;
+            for first in (0..total).step_by(together) {
+                let done = together.min(total - first);
+                let n = done.next_multiple_of(most);
                 let size = n * tile.lines * VECTOR;
                 let (mut acc, totals) = grown(sums, 2 * size).split_at_mut(size);
                 if several {
@@ -216,6 +225,7 @@ impl Dot {
                     let job = Job {
                         x: &x[tile.shift..],
                         pixels: &places[first..first + n],
+                        tile: most,
                         words: &self.words[words.clone()],
                         reach: tile.reach,
                         weights: &self.weights[weights],
@@ -232,7 +242,6 @@ impl Dot {
                 if several {
                     acc = totals;
                 }
-                let done = n.min(total - first);
                 let sums = Sums {
                     acc: &acc[..done * tile.lines * VECTOR],
                     lines: tile.lines,
@@ -242,7 +251,6 @@ impl Dot {
                     stride: self.outputs,
                 };
                 self.close.run(*isa, &sums, out);
-                first += done;
             }
         }
     }
@@ -272,6 +280,12 @@ fn terms(positions: &[usize], (channels, per_term): (usize, usize)) -> Vec<Terms
         }
     }
     terms
+}
+
+/// Terms of a row where each output has its own: as many positions of the last axis, of `width`, as a word holds.
+fn terms_of_each(positions: &[usize], width: usize, group: usize) -> Vec<Terms> {
+    let words = (0..positions.len()).filter(|p| (p % width).is_multiple_of(group));
+    words.map(|p| Terms { delta: positions[p], first: p, n: group.min(width - p % width) }).collect()
 }
 
 impl Terms {
@@ -352,9 +366,8 @@ impl Packer<'_> {
             self.packed.init.push(init);
             self.sections.starts.iter_mut().zip(starts).for_each(|(to, start)| to.push(start));
         }
-        let each = multiply.reads(1) > 4;
         let mut shifts = [0; MOST_LINES];
-        if each {
+        if multiply.is_each() {
             lines().zip(&mut shifts).for_each(|((_, v), shift)| *shift = v * VECTOR * bytes);
         }
         let last = self.terms.iter().flat_map(|t| t.words(multiply)).max();
@@ -378,10 +391,7 @@ impl Packer<'_> {
 
     /// The parts of weights that share a word.
     fn word(&self, output: usize, terms: Range<usize>, part: fn(i64) -> i64) -> i32 {
-        let bits = match self.multiply {
-            Multiply::EachShort => 16,
-            m => 32 / m.group() as u32,
-        };
+        let bits = 32 / self.multiply.group() as u32;
         let low = |w: i64| part(w) as u32 & (u32::MAX >> (32 - bits));
         let weights = &self.weights(output)[terms];
         weights.iter().rev().fold(0u64, |word, w| word << bits | u64::from(low(*w))) as i32

@@ -4,6 +4,7 @@
 use hs_hw::{Dot, Window};
 
 use super::{
+    grown,
     kernel::Multiply,
     storage::{Storage, Tensor, each},
 };
@@ -25,9 +26,25 @@ pub(super) struct Input {
     prepared: usize,
     /// Pieces of a row.
     pieces: Box<[Piece]>,
-    padded: bool,
     /// Whether the stored rows are the prepared ones.
     direct: bool,
+    /// What becomes of prepared elements where each output has words of its own.
+    taps: Option<Taps>,
+}
+
+/// Each element becomes a word of itself and those that follow it.
+#[derive(Debug, Clone, Copy)]
+struct Taps {
+    /// Elements of a word, from 1 to 4, and the distance between them.
+    n: usize,
+    step: usize,
+}
+
+/// Memory for prepared rows, and for their words.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    elements: Vec<i32>,
+    words: Vec<i32>,
 }
 
 /// Neighbouring elements: where they are stored, and where prepared.
@@ -81,24 +98,28 @@ impl Input {
             pixels: offsets(output, &strides, step(|w| w.stride)),
             positions: offsets(&kernel, &strides, step(|w| w.dilation)),
         };
-        let same = match multiply {
-            Multiply::Quads => storage == Storage::U8,
-            Multiply::Pairs | Multiply::EachShort => storage == Storage::I16,
-            Multiply::Whole | Multiply::Shifted { .. } | Multiply::EachWhole => storage == Storage::I32,
+        let bytes = 4 / multiply.group();
+        let same = match bytes {
+            1 => storage == Storage::U8,
+            2 => storage == Storage::I16,
+            _ => storage == Storage::I32,
         };
         let direct = same && zero == 0 && !padded;
-        let (bytes, pieces) = (multiply.bytes(), pieces.into());
-        (Self { zero, bytes, stored, prepared, pieces, padded, direct }, places)
+        let (n, step) = dot.window.last().map_or((1, 0), |w| (w.kernel, w.dilation * channels));
+        let taps = Taps { n: n.min(multiply.group()), step };
+        let taps = (multiply.is_each() && bytes < 4).then_some(taps);
+        (Self { zero, bytes, stored, prepared, pieces: pieces.into(), direct, taps }, places)
     }
 
     /// Bytes of a prepared row.
     pub(super) fn row(&self) -> usize {
-        self.prepared * self.bytes
+        self.prepared * if self.taps.is_some() { 4 } else { self.bytes }
     }
 
     /// Bytes of memory that preparing a row takes.
     pub(super) fn scratch(&self) -> usize {
-        if self.direct { 0 } else { self.row() }
+        let elements = if self.direct { 0 } else { self.prepared * self.bytes };
+        elements + self.taps.map_or(0, |_| self.row())
     }
 
     /// Prepares rows.
@@ -107,26 +128,76 @@ impl Input {
         isa: Checked,
         x: &'a Tensor,
         rows: usize,
-        buffer: &'a mut Vec<i32>,
+        memory: &'a mut Prepared,
     ) -> &'a [u8] {
-        if self.direct {
-            return x.bytes();
+        let Prepared { elements, words } = memory;
+        let elements = if self.direct { x.bytes() } else { self.elements(isa, x, rows, elements) };
+        let Some(taps) = self.taps else { return elements };
+        let n = rows * self.prepared;
+        let to = grown(words, n + SLACK / 4);
+        let (elements, of) = (&elements[..n * self.bytes], &mut to[..n]);
+        match self.bytes {
+            1 => isa.run(Words { from: elements, to: of, taps }),
+            _ => isa.run(Words { from: bytemuck::cast_slice::<_, u16>(elements), to: of, taps }),
         }
-        let words = (rows * self.row() + SLACK).div_ceil(4);
-        if buffer.len() < words {
-            buffer.resize(words, 0);
-        }
+        bytemuck::cast_slice(to)
+    }
+
+    fn elements<'a>(&self, isa: Checked, x: &Tensor, rows: usize, to: &'a mut Vec<i32>) -> &'a [u8] {
         let input = self;
+        let to = grown(to, (rows * self.prepared * self.bytes + SLACK).div_ceil(4));
         match self.bytes {
             1 => {
-                each!(x, x => isa.run(Prepare { input, rows, x, to: bytemuck::cast_slice_mut::<_, u8>(buffer) }))
+                each!(x, x => isa.run(Prepare { input, rows, x, to: bytemuck::cast_slice_mut::<_, u8>(to) }))
             }
             2 => {
-                each!(x, x => isa.run(Prepare { input, rows, x, to: bytemuck::cast_slice_mut::<_, i16>(buffer) }))
+                each!(x, x => isa.run(Prepare { input, rows, x, to: bytemuck::cast_slice_mut::<_, i16>(to) }))
             }
-            _ => each!(x, x => isa.run(Prepare { input, rows, x, to: &mut buffer[..] })),
+            _ => each!(x, x => isa.run(Prepare { input, rows, x, to: &mut *to })),
         }
-        bytemuck::cast_slice(buffer)
+        bytemuck::cast_slice(to)
+    }
+}
+
+/// Makes words of elements; there are none beyond the last.
+struct Words<'a, S> {
+    from: &'a [S],
+    to: &'a mut [i32],
+    taps: Taps,
+}
+
+impl<S: Copy + Into<u32>> Words<'_, S> {
+    #[inline(always)]
+    fn of<const N: usize>(self) {
+        let Self { from, to, taps: Taps { step, .. } } = self;
+        let bits = 8 * size_of::<S>();
+        let whole = from.len().saturating_sub((N - 1) * step);
+        let (main, rest) = to.split_at_mut(whole);
+        let streams: [&[S]; N] =
+            std::array::from_fn(|i| if whole > 0 { &from[i * step..][..whole] } else { &[] });
+        for (e, to) in main.iter_mut().enumerate() {
+            let mut word = 0u32;
+            for (i, stream) in streams.iter().enumerate() {
+                word |= stream[e].into() << (i * bits);
+            }
+            *to = word as i32;
+        }
+        for (e, to) in rest.iter_mut().enumerate() {
+            let element = |i: usize| from.get(whole + e + i * step).map_or(0, |x| (*x).into());
+            *to = (0..N).fold(0, |word, i| word | element(i) << (i * bits)) as i32;
+        }
+    }
+}
+
+impl<S: Copy + Into<u32>> Kernel for Words<'_, S> {
+    #[inline(always)]
+    fn run(self) {
+        match self.taps.n {
+            1 => self.of::<1>(),
+            2 => self.of::<2>(),
+            3 => self.of::<3>(),
+            _ => self.of::<4>(),
+        }
     }
 }
 
@@ -155,18 +226,19 @@ impl<S: Stored, O: Stored> Kernel for Prepare<'_, S, O> {
     #[inline(always)]
     fn run(self) {
         let Self { input, rows, x, to } = self;
-        if input.padded {
-            to[..rows * input.prepared].fill(O::from_lane(input.zero.wrapping_neg()));
-        }
+        let nothing = O::from_lane(input.zero.wrapping_neg());
         let from = x.chunks_exact(input.stored);
         for (x, to) in from.zip(to.chunks_exact_mut(input.prepared)).take(rows) {
+            let mut end = 0;
             for piece in &input.pieces {
                 let x = &x[piece.from..piece.from + piece.n];
-                let to = &mut to[piece.to..piece.to + piece.n];
-                for (x, to) in x.iter().zip(to) {
+                to[end..piece.to].fill(nothing);
+                end = piece.to + piece.n;
+                for (x, to) in x.iter().zip(&mut to[piece.to..end]) {
                     *to = O::from_lane(x.lane::<i32>().wrapping_sub(input.zero));
                 }
             }
+            to[end..].fill(nothing);
         }
     }
 }

@@ -29,37 +29,38 @@ pub(super) enum Multiply {
     Whole,
     /// `(p + half) >> drop` of the product.
     Shifted { half: i32, drop: u32 },
-    /// A product of 16 bits; each output has an input element of its own, sign-extended.
-    EachShort,
+    /// As quads; each output has a word of the input of its own.
+    EachQuads,
+    /// As pairs, likewise.
+    EachPairs,
     /// A product of 32 bits; each output has an input element of its own.
     EachWhole,
 }
 
 impl Multiply {
-    /// Elements of a word of weights.
+    /// Elements of a word.
     pub(super) fn group(self) -> usize {
         match self {
-            Self::Quads => 4,
-            Self::Pairs => 2,
-            Self::Whole | Self::Shifted { .. } | Self::EachShort | Self::EachWhole => 1,
+            Self::Quads | Self::EachQuads => 4,
+            Self::Pairs | Self::EachPairs => 2,
+            Self::Whole | Self::Shifted { .. } | Self::EachWhole => 1,
         }
     }
 
-    /// Bytes of an input element.
+    /// Whether each output has words of the input of its own: there is then one for each input element, which holds
+    /// it and the elements of its channel that follow along the last axis.
+    pub(super) fn is_each(self) -> bool {
+        matches!(self, Self::EachQuads | Self::EachPairs | Self::EachWhole)
+    }
+
+    /// Bytes from an input element to the next.
     pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::Quads => 1,
-            Self::Pairs | Self::EachShort => 2,
-            Self::Whole | Self::Shifted { .. } | Self::EachWhole => 4,
-        }
+        if self.is_each() { 4 } else { 4 / self.group() }
     }
 
     /// Bytes of the input that a word of weights meets, for `lines` vectors of outputs.
     pub(super) fn reads(self, lines: usize) -> usize {
-        match self {
-            Self::Quads | Self::Pairs | Self::Whole | Self::Shifted { .. } => 4,
-            Self::EachShort | Self::EachWhole => lines * VECTOR * self.bytes(),
-        }
+        if self.is_each() { lines * VECTOR * 4 } else { 4 }
     }
 
     /// The kernel's name.
@@ -71,7 +72,9 @@ impl Multiply {
             Self::Pairs => "i16 x i16, outputs in lanes",
             Self::Whole => "i32 x i32, outputs in lanes",
             Self::Shifted { .. } => "i32 x i32, shift each, outputs in lanes",
-            Self::EachShort => "i16 x i16, channels in lanes",
+            Self::EachQuads => "vnni u8 x i8, channels in lanes",
+            Self::EachPairs if vnni => "vnni i16 x i16, channels in lanes",
+            Self::EachPairs => "i16 x i16, channels in lanes",
             Self::EachWhole => "i32 x i32, channels in lanes",
         }
     }
@@ -80,8 +83,9 @@ impl Multiply {
 /// `acc[pixel][output] = Σ x[pixel + …] × w[…][output]`.
 pub(super) struct Job<'a> {
     pub(super) x: &'a [u8],
-    /// Place of each pixel in `x`.
+    /// Place of each pixel in `x`, and how many are summed together: they are a multiple of it.
     pub(super) pixels: &'a [usize],
+    pub(super) tile: usize,
     /// Bytes from there to each word.
     pub(super) words: &'a [usize],
     /// Bytes that are read from a pixel's place on.
@@ -107,18 +111,17 @@ pub(super) fn most_lines(isa: Isa) -> usize {
 /// Pixels of a tile of `lines` vectors, so many that sums and operands fit the registers; a tile of a single pixel is
 /// always possible.
 pub(super) fn pixels(isa: Isa, multiply: Multiply, lines: usize) -> usize {
-    let each = matches!(multiply, Multiply::EachShort | Multiply::EachWhole);
     match (isa, lines) {
         (Isa::Generic, _) => 2,
         (Isa::Avx2, 1) => 4,
         (Isa::Avx2, _) => 2,
-        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) if each => 2,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) if multiply.is_each() => 4,
         (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, 1..=3) => 8,
         (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2, _) => 6,
     }
 }
 
-/// Computes a tile.
+/// Computes sums of tiles.
 pub(super) fn run(isa: Checked, multiply: Multiply, mut job: Job<'_>) {
     let last = job.pixels.iter().max().map_or(0, |p| p + job.reach);
     assert!(
@@ -126,8 +129,9 @@ pub(super) fn run(isa: Checked, multiply: Multiply, mut job: Job<'_>) {
         "a tile within its tensor"
     );
     assert!(job.acc.len() == job.pixels.len() * job.lines * VECTOR, "a vector for each pixel and line");
+    assert!(job.pixels.len().is_multiple_of(job.tile), "whole tiles of pixels");
     let most = job.shifts[..job.lines].iter().max().map_or(0, |s| s + multiply.reads(1));
-    debug_assert!(job.words.iter().all(|word| word + most <= job.reach));
+    assert!(job.words.iter().all(|word| word + most <= job.reach), "words within reach of a pixel");
     match isa.isa() {
         Isa::Generic => isa.run(Portable { multiply, job: &mut job }),
         #[cfg(target_arch = "x86_64")]
@@ -167,31 +171,35 @@ impl Kernel for Portable<'_, '_> {
             };
         }
         match self.multiply {
-            Multiply::Quads => sum!(|x, lane, w| {
-                let w = w.to_ne_bytes();
-                let products = std::array::from_fn::<i32, 4, _>(|i| i32::from(x[i]) * i32::from(w[i] as i8));
-                products.iter().sum::<i32>()
-            }),
-            Multiply::Pairs => sum!(|x, lane, w| {
-                let (low, high) = (short(x, 0) * i32::from(w as i16), short(x, 1) * (w >> 16));
-                low.wrapping_add(high)
-            }),
+            Multiply::Quads => sum!(|x, lane, w| quads(x, 0, w)),
+            Multiply::Pairs => sum!(|x, lane, w| pairs(x, 0, w)),
             Multiply::Whole => sum!(|x, lane, w| word(x, 0).wrapping_mul(w)),
             Multiply::Shifted { half, drop } => {
                 sum!(|x, lane, w| word(x, 0).wrapping_mul(w).wrapping_add(half).wrapping_shr(drop));
             }
-            Multiply::EachShort => sum!(|x, lane, w| short(x, lane) * i32::from(w as i16)),
+            Multiply::EachQuads => sum!(|x, lane, w| quads(x, lane, w)),
+            Multiply::EachPairs => sum!(|x, lane, w| pairs(x, lane, w)),
             Multiply::EachWhole => sum!(|x, lane, w| word(x, lane).wrapping_mul(w)),
         }
     }
 }
 
+/// Four products of the bytes of word `i`, unsigned, and those of `w`.
 #[inline(always)]
-fn short(x: &[u8], i: usize) -> i32 {
-    i32::from(i16::from_ne_bytes([x[2 * i], x[2 * i + 1]]))
+fn quads(x: &[u8], i: usize, w: i32) -> i32 {
+    let w = w.to_ne_bytes();
+    let products = std::array::from_fn::<i32, 4, _>(|at| i32::from(x[4 * i + at]) * i32::from(w[at] as i8));
+    products.iter().sum()
+}
+
+/// Two products of the 16-bit integers of word `i` and those of `w`.
+#[inline(always)]
+fn pairs(x: &[u8], i: usize, w: i32) -> i32 {
+    let x = word(x, i);
+    (i32::from(x as i16) * i32::from(w as i16)).wrapping_add((x >> 16) * (w >> 16))
 }
 
 #[inline(always)]
 fn word(x: &[u8], i: usize) -> i32 {
-    i32::from_ne_bytes([x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]])
+    i32::from_le_bytes([x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]])
 }

@@ -34,6 +34,7 @@ use crate::{
 };
 use dot::Dot;
 use each::{Each, Source};
+use input::Prepared;
 use lanes::Lanes;
 use moves::Gather;
 use storage::{Storage, Tensor, each};
@@ -92,7 +93,7 @@ pub(crate) struct Scratch {
 #[derive(Default)]
 struct Temps {
     /// Input of a dot product as its kernel reads it.
-    prepared: Vec<i32>,
+    prepared: Prepared,
     /// Places of output pixels in it.
     places: Vec<usize>,
     sums: Vec<i32>,

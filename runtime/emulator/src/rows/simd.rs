@@ -10,8 +10,8 @@ use super::kernel::{Job, Multiply, VECTOR};
 use crate::Isa;
 use hs_runtime::isa::Checked;
 
-/// A kernel for `P` pixels and `L` vectors of outputs. `$parts` registers make a vector; `$each` is the bytes of an
-/// input element where each output has its own, else 0.
+/// A kernel for `P` pixels and `L` vectors of outputs. `$parts` registers make a vector; `$each`: whether
+/// each output has words of the input of its own.
 macro_rules! kernel {
     (
         $name:ident, $features:literal, $register:ty, $parts:literal, $each:literal, $zero:expr, $splat:ident,
@@ -24,43 +24,45 @@ macro_rules! kernel {
             const PART: usize = VECTOR / $parts;
             let $half = $splat(half);
             let $drop = _mm_cvtsi32_si128(drop as i32);
-            let mut sums = [[[$zero; $parts]; L]; P];
-            let mut w = job.weights.as_ptr().cast::<i32>();
-            let mut pixels = [job.x.as_ptr(); P];
-            for (from, pixel) in pixels.iter_mut().zip(job.pixels) {
-                *from = from.wrapping_add(*pixel);
-            }
-            for at in job.words {
-                let mut weights = [[$zero; $parts]; L];
-                for l in 0..L {
-                    for part in 0..$parts {
-                        let $p = w.wrapping_add(l * VECTOR + part * PART);
-                        // SAFETY: there are `L` lines for each word.
-                        weights[l][part] = unsafe { $load };
-                    }
+            for (places, acc) in job.pixels.chunks_exact(P).zip(job.acc.chunks_exact_mut(P * L * VECTOR)) {
+                let mut sums = [[[$zero; $parts]; L]; P];
+                let mut w = job.weights.as_ptr().cast::<i32>();
+                let mut pixels = [job.x.as_ptr(); P];
+                for (from, pixel) in pixels.iter_mut().zip(places) {
+                    *from = from.wrapping_add(*pixel);
                 }
-                w = w.wrapping_add(L * VECTOR);
-                for p in 0..P {
-                    let word = pixels[p].wrapping_add(*at);
+                for at in job.words {
+                    let mut weights = [[$zero; $parts]; L];
                     for l in 0..L {
                         for part in 0..$parts {
-                            let own = if $each > 0 { job.shifts[l] + part * PART * $each } else { 0 };
-                            let $x = word.wrapping_add(own);
-                            // SAFETY: the word lies within the input for every pixel.
-                            let $a = unsafe { $input };
-                            let ($sum, $b) = (sums[p][l][part], weights[l][part]);
-                            sums[p][l][part] = $add;
+                            let $p = w.wrapping_add(l * VECTOR + part * PART);
+                            // SAFETY: there are `L` lines for each word.
+                            weights[l][part] = unsafe { $load };
+                        }
+                    }
+                    w = w.wrapping_add(L * VECTOR);
+                    for p in 0..P {
+                        let word = pixels[p].wrapping_add(*at);
+                        for l in 0..L {
+                            for part in 0..$parts {
+                                let own = if $each { job.shifts[l] + part * PART * 4 } else { 0 };
+                                let $x = word.wrapping_add(own);
+                                // SAFETY: the word lies within the input for every pixel.
+                                let $a = unsafe { $input };
+                                let ($sum, $b) = (sums[p][l][part], weights[l][part]);
+                                sums[p][l][part] = $add;
+                            }
                         }
                     }
                 }
-            }
-            for (p, sums) in sums.into_iter().enumerate() {
-                for (l, sums) in sums.into_iter().enumerate() {
-                    for (part, $v) in sums.into_iter().enumerate() {
-                        let at = (p * L + l) * VECTOR + part * PART;
-                        let $to = &mut job.acc[at..at + PART];
-                        // SAFETY: the slice has as many elements as the register.
-                        unsafe { $store };
+                for (p, sums) in sums.into_iter().enumerate() {
+                    for (l, sums) in sums.into_iter().enumerate() {
+                        for (part, $v) in sums.into_iter().enumerate() {
+                            let at = (p * L + l) * VECTOR + part * PART;
+                            let $to = &mut acc[at..at + PART];
+                            // SAFETY: the slice has as many elements as the register.
+                            unsafe { $store };
+                        }
                     }
                 }
             }
@@ -109,76 +111,93 @@ macro_rules! avx2 {
 avx512!(
     quads_vnni,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
-    0,
+    false,
     |x| _mm512_set1_epi32(x.cast::<i32>().read_unaligned()),
     |sum, a, b, _half, _drop| _mm512_dpbusd_epi32(sum, a, b)
 );
 avx512!(
     pairs_vnni,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
-    0,
+    false,
     |x| _mm512_set1_epi32(x.cast::<i32>().read_unaligned()),
     |sum, a, b, _half, _drop| _mm512_dpwssd_epi32(sum, a, b)
 );
 avx512!(
     pairs_avx512,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl",
-    0,
+    false,
     |x| _mm512_set1_epi32(x.cast::<i32>().read_unaligned()),
     |sum, a, b, _half, _drop| _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
 );
 avx512!(
     whole_avx512,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl",
-    0,
+    false,
     |x| _mm512_set1_epi32(x.cast::<i32>().read_unaligned()),
     |sum, a, b, _half, _drop| _mm512_add_epi32(sum, _mm512_mullo_epi32(a, b))
 );
 avx512!(
     shifted_avx512,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl",
-    0,
+    false,
     |x| _mm512_set1_epi32(x.cast::<i32>().read_unaligned()),
     |sum, a, b, half, drop| _mm512_add_epi32(
         sum,
         _mm512_sra_epi32(_mm512_add_epi32(_mm512_mullo_epi32(a, b), half), drop)
     )
 );
-// The upper half of a weight's word is zero, so the product with the sign's copies is nothing.
 avx512!(
-    each_short_vnni,
+    each_quads_vnni,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
-    2,
-    |x| _mm512_cvtepi16_epi32(_mm256_loadu_si256(x.cast())),
+    true,
+    |x| _mm512_loadu_si512(x.cast()),
+    |sum, a, b, _half, _drop| _mm512_dpbusd_epi32(sum, a, b)
+);
+avx512!(
+    each_pairs_vnni,
+    "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+    true,
+    |x| _mm512_loadu_si512(x.cast()),
     |sum, a, b, _half, _drop| _mm512_dpwssd_epi32(sum, a, b)
 );
 avx512!(
-    each_short_avx512,
+    each_pairs_avx512,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl",
-    2,
-    |x| _mm512_cvtepi16_epi32(_mm256_loadu_si256(x.cast())),
+    true,
+    |x| _mm512_loadu_si512(x.cast()),
     |sum, a, b, _half, _drop| _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
 );
 avx512!(
     each_whole_avx512,
     "avx2,avx512f,avx512bw,avx512dq,avx512vl",
-    4,
+    true,
     |x| _mm512_loadu_si512(x.cast()),
     |sum, a, b, _half, _drop| _mm512_add_epi32(sum, _mm512_mullo_epi32(a, b))
 );
-avx2!(pairs_avx2, 0, |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()), |sum, a, b, _half, _drop| {
+avx2!(
+    pairs_avx2,
+    false,
+    |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()),
+    |sum, a, b, _half, _drop| { _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)) }
+);
+avx2!(
+    whole_avx2,
+    false,
+    |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()),
+    |sum, a, b, _half, _drop| { _mm256_add_epi32(sum, _mm256_mullo_epi32(a, b)) }
+);
+avx2!(
+    shifted_avx2,
+    false,
+    |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()),
+    |sum, a, b, half, drop| {
+        _mm256_add_epi32(sum, _mm256_sra_epi32(_mm256_add_epi32(_mm256_mullo_epi32(a, b), half), drop))
+    }
+);
+avx2!(each_pairs_avx2, true, |x| _mm256_loadu_si256(x.cast()), |sum, a, b, _half, _drop| {
     _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
 });
-avx2!(whole_avx2, 0, |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()), |sum, a, b, _half, _drop| {
-    _mm256_add_epi32(sum, _mm256_mullo_epi32(a, b))
-});
-avx2!(shifted_avx2, 0, |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()), |sum, a, b, half, drop| {
-    _mm256_add_epi32(sum, _mm256_sra_epi32(_mm256_add_epi32(_mm256_mullo_epi32(a, b), half), drop))
-});
-avx2!(each_short_avx2, 2, |x| _mm256_cvtepi16_epi32(_mm_loadu_si128(x.cast())), |sum, a, b, _half, _drop| {
-    _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
-});
-avx2!(each_whole_avx2, 4, |x| _mm256_loadu_si256(x.cast()), |sum, a, b, _half, _drop| _mm256_add_epi32(
+avx2!(each_whole_avx2, true, |x| _mm256_loadu_si256(x.cast()), |sum, a, b, _half, _drop| _mm256_add_epi32(
     sum,
     _mm256_mullo_epi32(a, b)
 ));
@@ -187,12 +206,12 @@ avx2!(each_whole_avx2, 4, |x| _mm256_loadu_si256(x.cast()), |sum, a, b, _half, _
 macro_rules! sized {
     ($kernel:ident, $job:expr, ($half:expr, $drop:expr), $($lines:literal x $pixels:literal),*) => {
         // SAFETY: `isa` proves that the machine has the features that the functions are compiled for.
-        match ($job.lines, $job.pixels.len()) {
+        match ($job.lines, $job.tile) {
             $(
                 ($lines, 1) => unsafe { $kernel::<1, $lines>($job, $half, $drop) },
                 ($lines, $pixels) => unsafe { $kernel::<$pixels, $lines>($job, $half, $drop) },
             )*
-            (lines, pixels) => unreachable!("planned: no tile of {lines} vectors by {pixels} pixels"),
+            (lines, tile) => unreachable!("planned: no tile of {lines} vectors by {tile} pixels"),
         }
     };
 }
@@ -205,7 +224,7 @@ macro_rules! sized512 {
 
 macro_rules! sized512_each {
     ($kernel:ident, $job:expr) => {
-        sized!($kernel, $job, (0, 0), 1 x 2, 2 x 2, 3 x 2, 4 x 2)
+        sized!($kernel, $job, (0, 0), 1 x 4, 2 x 4, 3 x 4, 4 x 4)
     };
 }
 
@@ -220,22 +239,25 @@ pub(super) fn run(isa: Checked, multiply: Multiply, job: &mut Job<'_>) {
     match isa.isa() {
         Isa::Generic => unreachable!("the portable loop runs it"),
         Isa::Avx2 => match multiply {
-            Multiply::Quads => unreachable!("planned: quads need VNNI"),
+            Multiply::Quads | Multiply::EachQuads => unreachable!("planned: quads need VNNI"),
             Multiply::Pairs => sized2!(pairs_avx2, job, (0, 0)),
             Multiply::Whole => sized2!(whole_avx2, job, (0, 0)),
             Multiply::Shifted { half, drop } => sized2!(shifted_avx2, job, (half, drop)),
-            Multiply::EachShort => sized2!(each_short_avx2, job, (0, 0)),
+            Multiply::EachPairs => sized2!(each_pairs_avx2, job, (0, 0)),
             Multiply::EachWhole => sized2!(each_whole_avx2, job, (0, 0)),
         },
         Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Vbmi2 => match multiply {
-            Multiply::Quads if isa.isa() == Isa::Avx512 => unreachable!("planned: quads need VNNI"),
+            Multiply::Quads | Multiply::EachQuads if isa.isa() == Isa::Avx512 => {
+                unreachable!("planned: quads need VNNI")
+            }
             Multiply::Quads => sized512!(quads_vnni, job, (0, 0)),
             Multiply::Pairs if isa.isa() == Isa::Avx512 => sized512!(pairs_avx512, job, (0, 0)),
             Multiply::Pairs => sized512!(pairs_vnni, job, (0, 0)),
             Multiply::Whole => sized512!(whole_avx512, job, (0, 0)),
             Multiply::Shifted { half, drop } => sized512!(shifted_avx512, job, (half, drop)),
-            Multiply::EachShort if isa.isa() == Isa::Avx512 => sized512_each!(each_short_avx512, job),
-            Multiply::EachShort => sized512_each!(each_short_vnni, job),
+            Multiply::EachQuads => sized512_each!(each_quads_vnni, job),
+            Multiply::EachPairs if isa.isa() == Isa::Avx512 => sized512_each!(each_pairs_avx512, job),
+            Multiply::EachPairs => sized512_each!(each_pairs_vnni, job),
             Multiply::EachWhole => sized512_each!(each_whole_avx512, job),
         },
     }
