@@ -178,13 +178,13 @@ avx2!(
     pairs_avx2,
     false,
     |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()),
-    |sum, a, b, _half, _drop| { _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)) }
+    |sum, a, b, _half, _drop| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
 );
 avx2!(
     whole_avx2,
     false,
     |x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()),
-    |sum, a, b, _half, _drop| { _mm256_add_epi32(sum, _mm256_mullo_epi32(a, b)) }
+    |sum, a, b, _half, _drop| _mm256_add_epi32(sum, _mm256_mullo_epi32(a, b))
 );
 avx2!(
     shifted_avx2,
