@@ -43,6 +43,22 @@ enum Div {
     TowardZero,
 }
 
+impl Div {
+    /// Divides sums of `count` elements.
+    fn apply<A: Lane>(&self, count: usize, sums: &mut [A]) {
+        match self {
+            Self::Reciprocal(r) => {
+                let r = A::of64(r[count - 1]);
+                sums.iter_mut().for_each(|sum| *sum = sum.times(r));
+            }
+            Self::TowardZero => {
+                let count = A::of64(count as i64);
+                sums.iter_mut().for_each(|sum| *sum = sum.over(count));
+            }
+        }
+    }
+}
+
 impl Kind {
     fn is_fast(&self) -> bool {
         match self {
@@ -159,6 +175,23 @@ impl PoolStep {
         (matches!(self.kind, Kind::Max) && self.cast.is_nothing()).then_some(&self.windows)
     }
 
+    /// The windows, where their elements are averaged by exact sums, which 32 bits hold if elements have 16.
+    pub(crate) fn sums(&self) -> Option<&Windows> {
+        let exact = matches!(&self.kind, Kind::Average { sum: Sum::Exact { .. }, .. });
+        (exact && self.windows.kernel() < 1 << 15).then_some(&self.windows)
+    }
+
+    /// From such sums of window `p` to its results.
+    pub(crate) fn average<A: Lane>(&self, isa: Checked, p: usize, sums: &mut [A]) {
+        let Kind::Average { sum: Sum::Exact { left }, include_pad, divide } = &self.kind else {
+            unreachable!("windows with sums are averaged")
+        };
+        sums.iter_mut().for_each(|sum| *sum = sum.left(*left));
+        let count = if *include_pad { self.windows.kernel() } else { self.windows.covered(p).len() };
+        divide.apply(count, sums);
+        self.cast.apply(isa, sums);
+    }
+
     pub(crate) fn channels(&self) -> usize {
         self.channels
     }
@@ -199,17 +232,7 @@ impl PoolStep {
                     }
                     Kind::Average { sum, include_pad, divide } => {
                         sum.run(isa, covered.len(), |i, row| load(element(i), row), acc, scratch);
-                        let count = if *include_pad { kernel } else { covered.len() };
-                        match divide {
-                            Div::Reciprocal(r) => {
-                                let r = A::of64(r[count - 1]);
-                                acc.iter_mut().for_each(|a| *a = a.times(r));
-                            }
-                            Div::TowardZero => {
-                                let count = A::of64(count as i64);
-                                acc.iter_mut().for_each(|a| *a = a.over(count));
-                            }
-                        }
+                        divide.apply(if *include_pad { kernel } else { covered.len() }, acc);
                     }
                 }
                 self.cast.apply(isa, acc);

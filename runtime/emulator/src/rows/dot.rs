@@ -11,6 +11,7 @@ use super::{
     grown,
     input::Input,
     kernel::{Job, Line, MOST_LINES, Multiply, VECTOR, most_lines, pixels, run},
+    offsets::Offsets,
     sections::{Carry, Sections, sections},
     storage::{Storage, Tensor},
 };
@@ -27,10 +28,10 @@ pub(super) struct Dot {
     input: Input,
     multiply: Multiply,
     /// Place of each output pixel in a prepared row, in bytes.
-    pixels: Box<[usize]>,
+    pixels: Offsets,
     outputs: usize,
     /// Bytes from a pixel's place to each word of terms.
-    words: Box<[usize]>,
+    words: Offsets,
     tiles: Box<[Tile]>,
     weights: Box<[Line]>,
     sections: Sections,
@@ -51,7 +52,6 @@ struct Tile {
     /// Bytes from a pixel's place to the first input element of its group.
     shift: usize,
     shifts: [usize; MOST_LINES],
-    reach: usize,
 }
 
 /// Consecutive terms that are multiplied with consecutive input elements.
@@ -172,9 +172,9 @@ impl Dot {
         Self {
             input,
             multiply,
-            pixels: places.pixels.iter().map(|p| p * bytes).collect(),
+            pixels: Offsets::new(places.pixels.iter().map(|p| p * bytes).collect()),
             outputs,
-            words: terms.iter().flat_map(|t| t.words(multiply)).collect(),
+            words: Offsets::new(terms.iter().flat_map(|t| t.words(multiply)).collect()),
             tiles: tiles.into(),
             weights: weights.into(),
             sections,
@@ -198,14 +198,8 @@ impl Dot {
         let x = self.input.prepare(*isa, x, *rows, &mut temps.prepared);
         let (places, sums) = (&mut temps.places, &mut temps.sums);
         let total = *rows * self.pixels.len();
-        places.clear();
-        let row = self.input.row();
-        for r in 0..*rows {
-            places.extend(self.pixels.iter().map(|p| p + r * row));
-        }
         // A tile has a fixed number of pixels; those beyond the last are computed and left.
-        let last = places.last().copied().unwrap_or(0);
-        places.extend([last; VECTOR]);
+        places.repeat(*isa, &self.pixels, (*rows, self.input.row()), VECTOR);
         let several = self.sections.words.len() > 1;
         // Tiles are independent of each other, in outputs and in pixels: a large row could be split over threads here.
         for tile in &self.tiles {
@@ -224,10 +218,9 @@ impl Dot {
                     let weights = begin + words.start * tile.lines..begin + words.end * tile.lines;
                     let job = Job {
                         x: &x[tile.shift..],
-                        pixels: &places[first..first + n],
+                        pixels: places.get(first..first + n),
                         tile: most,
-                        words: &self.words[words.clone()],
-                        reach: tile.reach,
+                        words: self.words.get(words.clone()),
                         weights: &self.weights[weights],
                         lines: tile.lines,
                         shifts: tile.shifts,
@@ -370,7 +363,6 @@ impl Packer<'_> {
         if multiply.is_each() {
             lines().zip(&mut shifts).for_each(|((_, v), shift)| *shift = v * VECTOR * bytes);
         }
-        let last = self.terms.iter().flat_map(|t| t.words(multiply)).max();
         let tile = Tile {
             output: outputs.start,
             outputs: outputs.len(),
@@ -379,7 +371,6 @@ impl Packer<'_> {
             weights: begin..self.packed.weights.len(),
             shift: shift * bytes,
             shifts,
-            reach: last.map_or(0, |word| word + multiply.reads(vectors)),
         };
         self.packed.tiles.push(tile);
     }

@@ -3,6 +3,7 @@
 //! The input is read as 32-bit words of four, two or one element; a word meets the words of weights of sixteen
 //! outputs. Sums wrap.
 
+use super::offsets::Part;
 #[cfg(target_arch = "x86_64")]
 use super::simd;
 use crate::Isa;
@@ -58,9 +59,9 @@ impl Multiply {
         if self.is_each() { 4 } else { 4 / self.group() }
     }
 
-    /// Bytes of the input that a word of weights meets, for `lines` vectors of outputs.
-    pub(super) fn reads(self, lines: usize) -> usize {
-        if self.is_each() { lines * VECTOR * 4 } else { 4 }
+    /// Bytes of the input that a vector of words of weights meets.
+    pub(super) fn reads(self) -> usize {
+        if self.is_each() { VECTOR * 4 } else { 4 }
     }
 
     /// The kernel's name.
@@ -84,12 +85,10 @@ impl Multiply {
 pub(super) struct Job<'a> {
     pub(super) x: &'a [u8],
     /// Place of each pixel in `x`, and how many are summed together: they are a multiple of it.
-    pub(super) pixels: &'a [usize],
+    pub(super) pixels: Part<'a>,
     pub(super) tile: usize,
     /// Bytes from there to each word.
-    pub(super) words: &'a [usize],
-    /// Bytes that are read from a pixel's place on.
-    pub(super) reach: usize,
+    pub(super) words: Part<'a>,
     /// A line for each vector of outputs, word after word.
     pub(super) weights: &'a [Line],
     /// Vectors of outputs.
@@ -123,15 +122,15 @@ pub(super) fn pixels(isa: Isa, multiply: Multiply, lines: usize) -> usize {
 
 /// Computes sums of tiles.
 pub(super) fn run(isa: Checked, multiply: Multiply, mut job: Job<'_>) {
-    let last = job.pixels.iter().max().map_or(0, |p| p + job.reach);
-    assert!(
-        last <= job.x.len() && job.weights.len() == job.words.len() * job.lines,
-        "a tile within its tensor"
-    );
-    assert!(job.acc.len() == job.pixels.len() * job.lines * VECTOR, "a vector for each pixel and line");
-    assert!(job.pixels.len().is_multiple_of(job.tile), "whole tiles of pixels");
-    let most = job.shifts[..job.lines].iter().max().map_or(0, |s| s + multiply.reads(1));
-    assert!(job.words.iter().all(|word| word + most <= job.reach), "words within reach of a pixel");
+    let (pixels, words) = (job.pixels.all().len(), job.words.all().len());
+    let shift = job.shifts[..job.lines].iter().max().map_or(0, |shift| *shift);
+    let end = [job.words.most(), shift, multiply.reads()]
+        .into_iter()
+        .try_fold(job.pixels.most(), usize::checked_add);
+    assert!(end.is_some_and(|end| end <= job.x.len()), "words within the input");
+    assert!(job.weights.len() == words * job.lines, "a line of weights for each word and vector");
+    assert!(job.acc.len() == pixels * job.lines * VECTOR, "a vector for each pixel and line");
+    assert!(pixels.is_multiple_of(job.tile), "whole tiles of pixels");
     match isa.isa() {
         Isa::Generic => isa.run(Portable { multiply, job: &mut job }),
         #[cfg(target_arch = "x86_64")]
@@ -155,9 +154,9 @@ impl Kernel for Portable<'_, '_> {
         let job = self.job;
         macro_rules! sum {
             (|$word:ident, $lane:ident, $w:ident| $sum:expr) => {
-                for (acc, pixel) in job.acc.chunks_exact_mut(job.lines * VECTOR).zip(job.pixels) {
+                for (acc, pixel) in job.acc.chunks_exact_mut(job.lines * VECTOR).zip(job.pixels.all()) {
                     acc.fill(0);
-                    for (word, lines) in job.words.iter().zip(job.weights.chunks_exact(job.lines)) {
+                    for (word, lines) in job.words.all().iter().zip(job.weights.chunks_exact(job.lines)) {
                         for (l, line) in lines.iter().enumerate() {
                             let $word = &job.x[pixel + word + job.shifts[l]..];
                             for $lane in 0..VECTOR {

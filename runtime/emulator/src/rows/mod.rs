@@ -12,6 +12,7 @@ mod input;
 mod kernel;
 mod lanes;
 mod moves;
+mod offsets;
 mod pool;
 mod sections;
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +38,7 @@ use each::{Each, Source};
 use input::Prepared;
 use lanes::Lanes;
 use moves::Gather;
+use offsets::Offsets;
 use storage::{Storage, Tensor, each};
 
 /// Bytes of a block's tensors that should stay in the second-level cache.
@@ -95,7 +97,7 @@ struct Temps {
     /// Input of a dot product as its kernel reads it.
     prepared: Prepared,
     /// Places of output pixels in it.
-    places: Vec<usize>,
+    places: Offsets,
     sums: Vec<i32>,
     lanes: lane::Temps,
     /// Tensors of a step that runs in lanes.

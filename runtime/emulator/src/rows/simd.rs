@@ -24,14 +24,16 @@ macro_rules! kernel {
             const PART: usize = VECTOR / $parts;
             let $half = $splat(half);
             let $drop = _mm_cvtsi32_si128(drop as i32);
-            for (places, acc) in job.pixels.chunks_exact(P).zip(job.acc.chunks_exact_mut(P * L * VECTOR)) {
+            for (places, acc) in
+                job.pixels.all().chunks_exact(P).zip(job.acc.chunks_exact_mut(P * L * VECTOR))
+            {
                 let mut sums = [[[$zero; $parts]; L]; P];
                 let mut w = job.weights.as_ptr().cast::<i32>();
                 let mut pixels = [job.x.as_ptr(); P];
                 for (from, pixel) in pixels.iter_mut().zip(places) {
                     *from = from.wrapping_add(*pixel);
                 }
-                for at in job.words {
+                for at in job.words.all() {
                     let mut weights = [[$zero; $parts]; L];
                     for l in 0..L {
                         for part in 0..$parts {
