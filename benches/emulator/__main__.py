@@ -234,6 +234,7 @@ class Race:
                 "gmac_per_s": statistics.median(found) * self.macs * 1e-9,
                 "times_slower": statistics.median([a / b for a, b in zip(own, found)]) if own else None,
                 "latency_us": c.latency(args.seconds) if c.threads == 1 else None,
+                "peak_rss_bytes": getattr(c, "peak_rss_bytes", None),
             })
         return {
             "case": self.case.name,

@@ -78,10 +78,13 @@ class Hypersonic(Contestant):
     def __init__(self, program, folder, input_file, threads, rows):
         super().__init__("hypersonic", threads, rows)
         self.command = [program, "bench", folder, "--input", input_file, "--threads", threads]
+        self.peak_rss_bytes = None
 
     def _level(self, batch, seconds):
         times = ["--seconds", f"{seconds:.3f}", "--warmup", f"{seconds / 4:.3f}"]
-        return run_ours([*self.command, "--batch", batch, *times])["levels"][0]
+        report = run_ours([*self.command, "--batch", batch, *times])
+        self.peak_rss_bytes = max(self.peak_rss_bytes or 0, report["peak_rss_bytes"] or 0) or None
+        return report["levels"][0]
 
     def rate(self, batch, seconds):
         return self._level(batch, seconds)["inferences_per_s"]

@@ -95,8 +95,9 @@ pub(super) struct Job<'a> {
     pub(super) lines: usize,
     /// Bytes from where each vector's input elements begin, where outputs have their own.
     pub(super) shifts: [usize; MOST_LINES],
-    /// A vector for each line of each pixel.
+    /// A vector for each line of each pixel, and whether sums begin with what is there, not with zero.
     pub(super) acc: &'a mut [i32],
+    pub(super) resume: bool,
 }
 
 /// Most vectors of a tile.
@@ -155,7 +156,9 @@ impl Kernel for Portable<'_, '_> {
         macro_rules! sum {
             (|$word:ident, $lane:ident, $w:ident| $sum:expr) => {
                 for (acc, pixel) in job.acc.chunks_exact_mut(job.lines * VECTOR).zip(job.pixels.all()) {
-                    acc.fill(0);
+                    if !job.resume {
+                        acc.fill(0);
+                    }
                     for (word, lines) in job.words.all().iter().zip(job.weights.chunks_exact(job.lines)) {
                         for (l, line) in lines.iter().enumerate() {
                             let $word = &job.x[pixel + word + job.shifts[l]..];

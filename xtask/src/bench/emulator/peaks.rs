@@ -10,14 +10,23 @@ struct Peak {
     operands: &'static str,
     isa: &'static str,
     instructions: &'static str,
-    gmacs: Option<f64>,
+    /// Of one thread, and of one on each core at once.
+    gmacs: Option<[f64; 2]>,
 }
 
-/// Highest GMAC/s of one thread, for each kind of operands and instruction set; null where the machine lacks it.
+/// Highest GMAC/s of one thread and of all cores, for each kind of operands and instruction set; null where the machine
+/// lacks it.
 pub(super) fn measure() -> Value {
-    let all = kernels();
-    let one = |p: &Peak| json!({ "operands": p.operands, "isa": p.isa, "instructions": p.instructions, "gmac_per_s": p.gmacs });
-    all.iter().map(one).collect()
+    let one = |p: &Peak| {
+        json!({
+            "operands": p.operands,
+            "isa": p.isa,
+            "instructions": p.instructions,
+            "gmac_per_s": p.gmacs.map(|[one, _]| one),
+            "gmac_per_s_of_all_cores": p.gmacs.map(|[_, all]| all),
+        })
+    };
+    kernels().iter().map(one).collect()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -37,6 +46,8 @@ mod x86 {
     use std::{
         arch::{asm, x86_64::*},
         hint::black_box,
+        sync::Barrier,
+        thread,
         time::Instant,
     };
 
@@ -101,6 +112,10 @@ mod x86 {
 
     tile_512!(u8_512, "avx512f,avx512vnni", _mm512_set1_epi8(3), |c, a, b| _mm512_dpbusd_epi32(c, a, b));
     tile_512!(i16_512, "avx512f,avx512vnni", _mm512_set1_epi16(3), |c, a, b| _mm512_dpwssd_epi32(c, a, b));
+    tile_512!(shift16_512, "avx512f,avx512bw,avx512vbmi2", _mm512_set1_epi16(3), |c, a, b| {
+        let bits = _mm512_shrdv_epi16(_mm512_mullo_epi16(a, b), _mm512_mulhi_epi16(a, b), a);
+        _mm512_add_epi16(c, bits)
+    });
     tile_512!(i32_512, "avx512f", _mm512_set1_epi32(3), |c, a, b| {
         _mm512_add_epi32(c, _mm512_mullo_epi32(a, b))
     });
@@ -119,19 +134,30 @@ mod x86 {
     });
     tile!(f32_256, "avx2,fma", ymm_reg, __m256, 4 x 2, _mm256_set1_ps(0.5), |c, a, b| _mm256_fmadd_ps(a, b, c));
 
-    /// GMAC/s of a loop with `lanes` products a step; it gives the number of its steps.
-    fn gmacs(run: impl Fn(u64) -> f64, lanes: f64) -> f64 {
-        let take = || {
-            let begin = Instant::now();
-            let steps = run(PASSES);
-            steps * lanes / begin.elapsed().as_secs_f64() * 1e-9
+    /// GMAC/s of a loop with `lanes` products a step, in so many threads at once; it gives the number of its steps.
+    fn gmacs(run: impl Fn(u64) -> f64 + Sync, lanes: f64, threads: usize) -> f64 {
+        let start = Barrier::new(threads);
+        let takes = || {
+            let take = |_| {
+                start.wait();
+                let begin = Instant::now();
+                let steps = run(PASSES);
+                steps * lanes / begin.elapsed().as_secs_f64() * 1e-9
+            };
+            (0..TAKES).map(take).collect::<Vec<f64>>()
         };
-        (0..TAKES).map(|_| take()).fold(0.0, f64::max)
+        let all: Vec<Vec<f64>> = thread::scope(|s| {
+            let threads: Vec<_> = (0..threads).map(|_| s.spawn(takes)).collect();
+            threads.into_iter().map(|t| t.join().expect("a loop does not panic")).collect()
+        });
+        (0..TAKES).map(|take| all.iter().map(|of| of[take]).sum()).fold(0.0, f64::max)
     }
 
     pub(super) fn kernels() -> Vec<Peak> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         let avx512 = is_x86_feature_detected!("avx512f");
         let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
+        let vbmi2 = avx512 && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vbmi2");
         let avx2 = is_x86_feature_detected!("avx2");
         let fma = avx2 && is_x86_feature_detected!("fma");
         let peak = |operands, isa, instructions, lanes: f64, runs: bool, run: unsafe fn(u64) -> f64| Peak {
@@ -139,11 +165,21 @@ mod x86 {
             isa,
             instructions,
             // SAFETY: `runs` says that the machine has the features that `run` is compiled for.
-            gmacs: runs.then(|| gmacs(|passes| unsafe { run(passes) }, lanes)),
+            gmacs: runs
+                .then(|| [1, cores].map(|threads| gmacs(|passes| unsafe { run(passes) }, lanes, threads))),
         };
         vec![
             peak("u8 x i8", "AVX-512 VNNI", "vpdpbusd", 64.0, vnni, u8_512),
             peak("i16 x i16", "AVX-512 VNNI", "vpdpwssd", 32.0, vnni, i16_512),
+            peak("i16 x i16, in two parts", "AVX-512 VNNI", "vpdpwssd twice", 16.0, vnni, i16_512),
+            peak(
+                "i16 x i16, shifted",
+                "AVX-512 VBMI2",
+                "vpmullw, vpmulhw, vpshrdvw, vpaddw",
+                32.0,
+                vbmi2,
+                shift16_512,
+            ),
             peak("i32 x i32", "AVX-512", "vpmulld, vpaddd", 16.0, avx512, i32_512),
             peak("i32 x i32, shifted", "AVX-512", "vpmulld, vpsrad, vpaddd", 16.0, avx512, shift_512),
             peak("f32 x f32", "AVX-512", "vfmadd", 16.0, avx512, f32_512),

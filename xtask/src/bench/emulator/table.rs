@@ -87,8 +87,10 @@ pub(super) fn markdown(report: &Value) -> String {
 
 fn rates(report: &Value, threads: u64) -> String {
     let peers: Vec<&str> = ORDER[1..].to_vec();
-    let names: Vec<&str> =
-        ["inferences/s", "MACs", "hypersonic", "GMAC/s"].into_iter().chain(peers.iter().copied()).collect();
+    let names: Vec<&str> = ["inferences/s", "MACs", "hypersonic", "GMAC/s", "MiB"]
+        .into_iter()
+        .chain(peers.iter().copied())
+        .collect();
     let plural = if threads == 1 { "thread" } else { "threads" };
     let mut out = format!("\n{threads} {plural}:\n\n{}", heading(&names, 1));
     for case in list(&report["cases"]) {
@@ -99,6 +101,7 @@ fn rates(report: &Value, threads: u64) -> String {
             case["macs"].to_string(),
             rate(ours),
             format!("{gmacs:.1}"),
+            ours["peak_rss_bytes"].as_f64().map_or("–".to_owned(), |b| format!("{:.0}", b / 1048576.0)),
         ];
         cells.extend(peers.iter().map(|name| peer(result(case, name, threads))));
         out.push_str(&row(&cells));
@@ -147,13 +150,16 @@ fn peaks(report: &Value) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let mut out =
-        format!("\n{}", heading(&["what a core multiplies", "instructions", "by", "GMAC/s at most"], 3));
+    let mut out = format!(
+        "\n{}",
+        heading(&["what a core multiplies", "instructions", "by", "GMAC/s at most", "all cores at once"], 3)
+    );
     for peak in all {
         let gmacs =
-            peak["gmac_per_s"].as_f64().map_or("not on this machine".to_owned(), |g| format!("{g:.1}"));
+            |key: &str| peak[key].as_f64().map_or("not on this machine".to_owned(), |g| format!("{g:.1}"));
         let words = ["operands", "isa", "instructions"].map(|k| text(&peak[k]).to_owned());
-        out.push_str(&row(&[words[0].clone(), words[1].clone(), words[2].clone(), gmacs]));
+        let [one, all] = ["gmac_per_s", "gmac_per_s_of_all_cores"].map(gmacs);
+        out.push_str(&row(&[words[0].clone(), words[1].clone(), words[2].clone(), one, all]));
     }
     out
 }
@@ -237,7 +243,7 @@ mod tests {
             json!({
                 "contestant": name, "threads": threads, "batch": 64, "rates": [rate / 2.0, rate, rate * 2.0],
                 "inferences_per_s": rate, "gmac_per_s": rate * 1e-6, "times_slower": times,
-                "latency_us": { "p50": 1.25, "p99": 3.0 },
+                "latency_us": { "p50": 1.25, "p99": 3.0 }, "peak_rss_bytes": 3 << 20,
             })
         };
         let report = json!({
@@ -249,13 +255,15 @@ mod tests {
                 "same_bits": { "alkaid": 1.0 }, "absent": [{ "contestant": "hls4ml", "why": "no g++" }],
             }],
             "skipped": [{ "title": "large", "why": "is not here" }],
+            "peaks": [{ "operands": "i8", "isa": "I", "instructions": "m", "gmac_per_s": 2.0, "gmac_per_s_of_all_cores": 3.5 }],
         });
         let text = markdown(&report);
         for part in [
             "\n1 thread:\n",
-            "| net | 1000 | 2.00 M (1.00 M to 4.00 M, batch 64) | 2.0 | 50.0 k (64), **40.0×** | – | – | – | – |",
+            "| net | 1000 | 2.00 M (1.00 M to 4.00 M, batch 64) | 2.0 | 3 | 50.0 k (64), **40.0×** | – | – | – | – |",
             "\n2 threads:\n",
             "| net | 1.2, 3.0 | 1.2, 3.0 | – | – | – | – |",
+            "| i8 | I | m | 2.0 | 3.5 |",
             "* net: the same bits as alkaid.",
             "* net, without hls4ml: no g++.",
             "* large: not measured: is not here.",
