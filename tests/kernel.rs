@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout, reason = "a test that has not the tools says so")]
 
+mod common;
+
 use std::{path::Path, sync::Arc};
 
 use hs_compiler::{
@@ -13,7 +15,6 @@ use hs_compiler::{
     },
     lower::Arithmetic,
 };
-use hs_emulator::{Emulator, Options};
 use hs_hw::{Io, Program, Schedule, testing::random_inputs};
 
 fn compiled(arithmetic: Arithmetic, io: Io) -> Compiled {
@@ -47,15 +48,19 @@ fn the_kernel_of_a_real_model_is_the_emulator() {
     let options = CsimOptions { rows_a_call: Some(usize::MAX), ..CsimOptions::default() };
     let bench = Bench::build(dir.path(), &options).unwrap();
     for (case, model) in cases.iter().zip(&many.models) {
-        let emulator = Emulator::new(Arc::new(case.program.clone()), &Options::default()).unwrap();
+        let program = Arc::new(case.program.clone());
         for rows in [0, 1, 17, 4097] {
             let input: Vec<i64> = random_inputs(&case.program, 9, rows)
                 .iter()
                 .flat_map(|row| row[0].iter().map(|code| i64::try_from(*code).unwrap()))
                 .collect();
-            let expected = emulator.run_codes(&[&input], rows).unwrap();
-            let found = bench.run(model, &[input], rows, &options).unwrap();
-            assert!(found == expected, "{:?}, {:?}, {rows} rows", case.arithmetic, case.schedule.io);
+            let simulated = bench.run(model, std::slice::from_ref(&input), rows, &options).unwrap();
+            for emulator in common::emulators(&program, rows) {
+                let (way, emulator) = emulator.unwrap();
+                let emulated = emulator.run_codes(&[&input], rows).unwrap();
+                let (arithmetic, io) = (case.arithmetic, case.schedule.io);
+                assert!(emulated == simulated, "{arithmetic:?}, {io:?}, {rows} rows: {way}");
+            }
         }
     }
     // The two arithmetics differ, or comparing both would show nothing.

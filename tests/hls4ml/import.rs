@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hs_compiler::{config, lower, onnx, passes};
-use hs_emulator::{Emulator, Options};
 use hs_runtime::{codes::Layout, npy};
 use serde_json::{Value, json};
 
@@ -56,8 +55,5 @@ fn case(dir: &Path) -> Result<usize, String> {
     input.encode(&x, 0..x.rows(), &mut codes).map_err(|e| e.to_string())?;
     let mut expected = vec![0; x.rows() * output.row_len()];
     output.encode(&y, 0..x.rows(), &mut expected).map_err(|e| e.to_string())?;
-    let emulator =
-        Emulator::new(Arc::new(program.clone()), &Options::default()).map_err(|e| e.to_string())?;
-    let found = emulator.run_codes(&[&codes], x.rows()).map_err(|e| e.to_string())?;
-    super::same("emulator", &found[0], &expected).map(|()| warnings.len())
+    super::emulated(&Arc::new(program), (&codes, x.rows()), &expected).map(|()| warnings.len())
 }

@@ -9,7 +9,6 @@ use hs_compiler::{
     passes::{self, PassOptions},
     reference,
 };
-use hs_emulator::{Emulator, Options};
 use hs_hw::{Io, interp};
 use hs_ir::Tensor as Float;
 use hs_runtime::{Tensor, codes::Layout};
@@ -58,8 +57,7 @@ fn works(model: &ModelBuilder, shape: &[usize]) {
                 })
                 .map(|c| i64::try_from(c).unwrap())
                 .collect();
-            let emulator = Emulator::new(Arc::clone(&program), &Options::default()).unwrap();
-            assert_eq!(emulator.run_codes(&[&codes], ROWS).unwrap()[0], interpreted, "{what}");
+            super::emulated(&program, (&codes, ROWS), &interpreted).unwrap_or_else(|e| panic!("{what}: {e}"));
             let mut found = vec![0f64; interpreted.len()];
             output.decode_f64(&interpreted, &mut found);
             assert_eq!(found.len(), float.len(), "{what}");

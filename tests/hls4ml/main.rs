@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "a line a case is what this test is for")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod import;
 mod known;
 mod translate;
@@ -24,7 +26,6 @@ use hs_compiler::{
     lower, onnx, passes,
     schedule::{self, ScheduleOptions},
 };
-use hs_emulator::{Emulator, Options};
 use hs_hw::{Program, Schedule, interp};
 use hs_runtime::{codes::Layout, npy};
 
@@ -69,7 +70,7 @@ fn hls4ml_vectors() {
     for (name, case) in &loaded {
         let outcome = case.as_ref().map_err(Clone::clone).and_then(|case| {
             interpreter(case)?;
-            emulator(case)?;
+            emulated(&case.program, (&case.input, case.rows), &case.expected)?;
             match simulated.iter().find(|(n, _)| *n == case.name) {
                 Some((_, Ok(output))) => same("compiled C++", output, &case.expected).map(|()| "C++"),
                 Some((_, Err(e))) => Err(format!("compiled C++: {e}")),
@@ -157,11 +158,13 @@ fn interpreter(case: &Case) -> Result<(), String> {
     same("interpreter", &found, &case.expected)
 }
 
-fn emulator(case: &Case) -> Result<(), String> {
-    let emulator =
-        Emulator::new(Arc::clone(&case.program), &Options::default()).map_err(|e| e.to_string())?;
-    let found = emulator.run_codes(&[&case.input], case.rows).map_err(|e| e.to_string())?;
-    same("emulator", &found[0], &case.expected)
+/// Every way to run the emulator on the `rows` rows of the one input gives the codes that are expected.
+fn emulated(program: &Arc<Program>, (input, rows): (&[i64], usize), expected: &[i64]) -> Result<(), String> {
+    common::emulators(program, rows).try_for_each(|emulator| {
+        let (way, emulator) = emulator?;
+        let found = emulator.run_codes(&[input], rows).map_err(|e| format!("{way}: {e}"))?;
+        same(&way, &found[0], expected)
+    })
 }
 
 /// The compiled C++'s outputs by case; empty when it cannot be compiled here, which is said.

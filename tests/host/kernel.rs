@@ -1,5 +1,7 @@
 //! Floats through the bindings and the C simulation of the whole kernel, against the emulator.
 
+use std::sync::Arc;
+
 use hs_compiler::{
     hls::{
         self,
@@ -8,14 +10,16 @@ use hs_compiler::{
     platform::Target,
     schedule::{ScheduleOptions, schedule},
 };
-use hs_emulator::{Emulator, Options};
 use hs_hw::{
     Io, Program, Schedule,
     testing::{Config, Rng, random_program},
 };
 use hs_runtime::{Executable, Tensor, codes::Layout};
 
-use crate::rows::{Task, bytes, drivers, run, values};
+use crate::{
+    common,
+    rows::{Task, bytes, drivers, run, values},
+};
 
 /// Models of the one translation unit.
 const MODELS: usize = 5;
@@ -76,8 +80,13 @@ fn floats_through_the_kernel_are_the_emulators() {
                 let shape: Vec<usize> = [&[rows], layout.onnx_shape()].concat();
                 Tensor::of(shape, x.clone()).unwrap()
             });
-            let emulator = Emulator::new(program.clone(), &Options::default()).unwrap();
-            let expected = emulator.run(&tensors.collect::<Vec<_>>()).unwrap();
+            let tensors: Vec<Tensor> = tensors.collect();
+            let program = Arc::new(program.clone());
+            let mut ways = common::emulators(&program, rows)
+                .map(Result::unwrap)
+                .map(|(way, emulator)| (way, emulator.run(&tensors).unwrap()));
+            let (_, expected) = ways.next().unwrap();
+            ways.for_each(|(way, found)| assert_eq!(found, expected, "{name}, {rows} rows: {way}"));
             let task = |what, tensor, input| Task { what, model: name.clone(), tensor, rows, input };
             for (language, driver) in &drivers {
                 let packing = inputs.iter().enumerate().map(|(i, (_, x))| task("pack", i, bytes(x)));

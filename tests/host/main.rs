@@ -5,6 +5,8 @@
 
 mod capi;
 mod cards;
+#[path = "../common/mod.rs"]
+mod common;
 mod kernel;
 mod rows;
 mod tools;

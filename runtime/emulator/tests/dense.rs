@@ -3,7 +3,7 @@
 mod common;
 
 use common::difference;
-use hs_emulator::{Emulator, Isa, Options};
+use hs_emulator::{Emulator, Isa, Layout, Options};
 use hs_hw::{Program, text};
 
 /// Codes that grow from one end of a type to the other in odd steps, ends included.
@@ -137,6 +137,34 @@ fn shifted_products() {
             // Small weights leave sums that 16 bits hold.
             check(&l, if ends.1 > 100 { kernel } else { "" }, Isa::Avx512Vbmi2);
         }
+    }
+}
+
+/// A scale directly behind sums that are kept in two parts.
+#[test]
+fn scaled_sums_in_halves() {
+    let text = format!(
+        "program \"scaled\" version 1\n\n%0 = input \"x\" {{index: 0, tensor: \"x\", onnx_shape: [3], perm: [0]}} : \
+         [3] fixed<16,16,RND,SAT>\n%1 = dot(%0) \"d\" {{\n  window: [],\n  groups: 1,\n  weight: \
+         fixed<16,16>[{}],\n  accum: exact{{format: fixed<35,35>}},\n  act: none,\n}} : [2] \
+         fixed<27,35,TRN,SAT>\n%2 = affine(%1) \"s\" {{scale: fixed<4,4>[-7, 5], bias: fixed<30,38>[99, -88], act: \
+         none}} : [2] fixed<16,39,TRN,SAT>\n%3 = output(%2) \"y\" {{index: 0, tensor: \"y\", onnx_shape: [2], perm: \
+         [0]}} : [2] fixed<16,39,TRN,SAT>\n",
+        codes(6, -32768, 32767, 1),
+    );
+    let program = text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(program.verify(), Ok(()));
+    for (layout, kernel) in [(Layout::Lanes, "(i9, i8)"), (Layout::Rows, "scaled, weights in halves")] {
+        // Only vectors keep sums of lanes in two parts.
+        if layout == Layout::Rows || Isa::best() != Isa::Generic {
+            let options = Options { layout: Some(layout), ..Options::default() };
+            let plan = Emulator::new(program.clone(), &options).unwrap().plan();
+            assert!(plan.nodes[1].kernel.contains(kernel), "{plan}");
+            assert!(plan.nodes[2].why.contains("in the registers of"), "{plan}");
+        }
+    }
+    if let Some(found) = difference(&program, 5) {
+        panic!("{found}\n{text}");
     }
 }
 

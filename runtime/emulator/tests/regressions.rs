@@ -28,3 +28,22 @@ fn drop_of_32_bits() {
 "#,
     );
 }
+
+/// The low part of one weight, times an input of 27 bits, is beyond 32 bits: no sum of low parts fits, however few
+/// terms it has.
+#[test]
+fn low_part_of_one_product_beyond_32_bits() {
+    check(
+        r#"program "low" version 1
+%0 = input "x" {index: 0, tensor: "x", onnx_shape: [1], perm: [0]} : [1] fixed<27,21,TRN,WRAP>
+%1 = dot(%0) "dot" {
+  window: [],
+  groups: 1,
+  weight: fixed<8,3>[-128],
+  accum: exact{format: fixed<36,25>},
+  act: none,
+} : [1] fixed<16,24,TRN,WRAP>
+%2 = output(%1) "y" {index: 0, tensor: "y", onnx_shape: [1], perm: [0]} : [1] fixed<16,24,TRN,WRAP>
+"#,
+    );
+}

@@ -195,6 +195,10 @@ impl Builder<'_> {
 
     /// A width within the configured one; mostly that of a small model's.
     pub(super) fn width(&mut self) -> u32 {
+        if self.config.usual_types {
+            let max = self.config.max_width;
+            return (*self.rng.pick(&[8, 16, 16, max])).min(max);
+        }
         let max = i64::from(self.config.max_width);
         let n = match self.rng.size(0..=9) {
             0 if self.rng.chance(60) => self.rng.int(1..=max.min(3)),
@@ -211,8 +215,12 @@ impl Builder<'_> {
         Format::new(signed, width, int.clamp(-300, 300)).expect("within limits")
     }
 
-    /// Any modes for a cast into `format`.
+    /// Any modes for a cast into `format`, within the configured ones.
     pub(super) fn modes(&mut self, format: Format) -> Type {
+        if self.config.usual_types {
+            let rounding = *self.rng.pick(&[Rounding::Trn, Rounding::Rnd]);
+            return Type::new(format, rounding, *self.rng.pick(&[Overflow::Sat, Overflow::WRAP]));
+        }
         let n = i64::from(format.width());
         let overflow = match self.rng.size(0..=8) {
             0..=2 => Overflow::Sat,

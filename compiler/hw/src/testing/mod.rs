@@ -73,6 +73,10 @@ pub struct Config {
     pub max_elements: usize,
     /// Whether [`Accum::Stepwise`](crate::Accum::Stepwise) may occur.
     pub stepwise: bool,
+    /// Whether types are as models mostly have them, which is what backends have their fastest paths for: 8, 16 or
+    /// `max_width` bits, TRN or RND, WRAP or SAT; products and sums of a stepwise accumulator of one type; dot products
+    /// whose result is the exact sum.
+    pub usual_types: bool,
     /// Whether some names hold quotes, line breaks, C++ and other trouble.
     pub odd_names: bool,
 }
@@ -93,6 +97,7 @@ impl Default for Config {
             max_dim: 6,
             max_elements: 120,
             stepwise: true,
+            usual_types: false,
             odd_names: true,
         }
     }

@@ -60,7 +60,12 @@ impl Builder<'_> {
             bounds_fit(&act, *f)?;
         }
         let near = range::act(&act, exact)?;
-        let ty = self.ty(near);
+        let mut ty = self.ty(near);
+        if self.config.usual_types && self.rng.chance(40) {
+            // A tensor has at most 64 bits, 63 when unsigned.
+            let held = near.refine(d.accum.format().frac())?.format().ok().filter(|f| f.width() < 64)?;
+            ty.format = held;
+        }
         self.push(Op::Dot(d), vec![x], out, ty)
     }
 

@@ -55,9 +55,12 @@ impl Builder<'_> {
             let format = Format::new(signed, width, int).ok().filter(|f| f.width() <= WIDEST)?;
             return Some(Accum::Exact(format));
         }
-        let product = (products && self.rng.chance(50)).then(|| self.ty(terms.interval()));
-        let terms = product.map_or(terms, |p| p.format);
+        let mut product = (products && self.rng.chance(50)).then(|| self.ty(terms.interval()));
         let mut ty = self.ty(partial);
+        if self.config.usual_types {
+            product = product.map(|_| ty);
+        }
+        let terms = product.map_or(terms, |p| p.format);
         let order = match self.rng.size(0..=4) {
             0 => Order::Any,
             1 => Order::Sequential,

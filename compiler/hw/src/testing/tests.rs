@@ -1,12 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use hs_fixed::{Overflow, Rounding};
+
 use super::*;
 use crate::{Accum, Act, Divide, Op, Order, PoolKind, Softmax, interp, range};
 
 #[test]
 fn random_programs_verify_and_stay_in_their_ranges() {
-    let config = Config::default();
-    for seed in 0..4000 {
+    let usual = Config { usual_types: true, ..Config::default() };
+    let all =
+        (0..4000).map(|seed| (seed, Config::default())).chain((0..1000).map(|seed| (seed, usual.clone())));
+    for (seed, config) in all {
         let p = random_program(seed, &config);
         assert_eq!(p.verify(), Ok(()), "{p}");
         assert_eq!(p, random_program(seed, &config));
@@ -156,6 +160,7 @@ fn config_restricts() {
         max_dim: 3,
         max_elements: 20,
         stepwise: false,
+        usual_types: false,
         odd_names: false,
     };
     for seed in 0..500 {
@@ -172,6 +177,30 @@ fn config_restricts() {
             }
         }
     }
+}
+
+#[test]
+fn usual_types_are_few() {
+    let config = Config { usual_types: true, max_width: 24, ..Config::default() };
+    let (mut one_type, mut exact_sums) = (0, 0);
+    for seed in 0..500 {
+        for node in random_program(seed, &config).nodes {
+            assert!(matches!(node.ty.rounding, Rounding::Trn | Rounding::Rnd), "{}", node.ty);
+            assert!(matches!(node.ty.overflow, Overflow::Sat | Overflow::WRAP), "{}", node.ty);
+            if let Op::Dot(dot) = &node.op {
+                let format = node.format();
+                exact_sums += usize::from(format.frac() == dot.accum.format().frac());
+                assert!([8, 16, 24].contains(&dot.weight.format.width()), "{}", dot.weight.format);
+                if let Accum::Stepwise { product: Some(product), ty, order } = &dot.accum {
+                    assert!(*order == Order::Any || product == ty, "{product} and {ty}");
+                    one_type += 1;
+                }
+            } else if matches!(node.op, Op::Input { .. } | Op::Requant(_)) {
+                assert!([8, 16, 24].contains(&node.format().width()), "{}", node.ty);
+            }
+        }
+    }
+    assert!(one_type > 50 && exact_sums > 100, "{one_type}, {exact_sums}");
 }
 
 #[test]

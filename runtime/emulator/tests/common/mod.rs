@@ -7,7 +7,7 @@ const ROWS: [usize; 6] = [65, 1, 64, 7, 0, 33];
 const BLOCKS: [Option<usize>; 6] = [None, Some(7), Some(64), Some(1), Some(65), Some(16)];
 
 /// Every width with every instruction set and layout; threads, blocks and rows take turns.
-fn options(seed: u64) -> Vec<(Options, usize)> {
+pub(crate) fn options(seed: u64) -> Vec<(Options, usize)> {
     let isas = Isa::ALL.into_iter().filter(|isa| isa.is_available());
     let layouts = [Layout::Lanes, Layout::Rows];
     let all = isas.flat_map(|isa| Width::ALL.map(|width| layouts.map(|layout| (isa, width, layout))));
