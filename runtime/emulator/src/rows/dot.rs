@@ -12,7 +12,7 @@ use super::{
     input::Input,
     kernel::{Job, Line, MOST_LINES, Multiply, VECTOR, most_lines, pixels, run},
     offsets::Offsets,
-    sections::{Carry, Sections, sections},
+    sections::{Carry, Sections, any_word_fits, sections},
     storage::{Storage, Tensor},
 };
 use crate::{
@@ -114,6 +114,9 @@ impl Dot {
         least: Width,
     ) -> Option<Narrow> {
         let narrow = Narrow::new(node, dot, x).filter(|_| least <= Width::I32)?;
+        if !narrow.low_fits && !any_word_fits(x.1) {
+            return None;
+        }
         let shifted = matches!(narrow.product, Product::Shifted { .. });
         (!(shifted && is_depthwise(node, dot, channels))).then_some(narrow)
     }

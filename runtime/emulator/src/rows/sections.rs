@@ -20,6 +20,13 @@ pub(super) struct Sections {
     pub(super) starts: Vec<Vec<Constants>>,
 }
 
+/// Whether sums of low parts fit for inputs in `x` where a section is a single word, whatever the weights. A word of two
+/// terms has 16 bits for each, of which any two do.
+pub(super) fn any_word_fits(x: Interval) -> bool {
+    let most = x.lo.abs().max(x.hi.abs()) << (SPLIT - 1);
+    holds((-most - (1 << SPLIT), most + (1 << SPLIT)))
+}
+
 /// Sections of words of terms, given as the range of each, such that sums of low parts fit for inputs in `x`.
 pub(super) fn sections(dot: &Dot, outputs: usize, x: Interval, words: &[Range<usize>]) -> Vec<Range<usize>> {
     let terms = dot.weight.len() / outputs;
