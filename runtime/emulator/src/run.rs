@@ -388,7 +388,8 @@ impl Emulator {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
-                fill(&mut out, (rows, step.len, lanes), codes, |codes| inputs.read(i, codes));
+                let size = (rows, step.len, lanes);
+                fill(self.isa, &mut out, size, codes, |rows, codes| inputs.read_some(i, rows, codes));
             } else if inputs.first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
@@ -436,7 +437,13 @@ impl Inputs<'_> {
 
     /// Codes of input `i`; after an error they are of no use.
     pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
-        if let Err(e) = (self.encode)(i, self.rows.clone(), codes)
+        self.read_some(i, 0..self.rows.len(), codes);
+    }
+
+    /// The same for some rows of the block.
+    pub(crate) fn read_some(&mut self, i: usize, rows: Range<usize>, codes: Codes<'_>) {
+        let start = self.rows.start;
+        if let Err(e) = (self.encode)(i, start + rows.start..start + rows.end, codes)
             && self.first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
         {
             self.first = Some(e);
