@@ -152,24 +152,36 @@ macro_rules! vectors {
         #[target_feature(enable = $features)]
         unsafe fn $words(job: &mut Words<'_>, rows: usize) {
             const ROWS: usize = 4 * $quarters;
-            let (words, $stride) = (job.stride.div_ceil(4), job.stride);
+            let (words, $stride, lanes) = (job.stride.div_ceil(4), job.stride, job.lanes);
             let flip = $splat(job.flip);
+            let all = $splat(-1);
             let last = $splat((u32::MAX >> (8 * (4 * words - $stride))) as i32);
             for word in (0..words).step_by(COLUMNS) {
+                let columns = COLUMNS.min(words - word);
+                let mut kept = [all; COLUMNS];
+                if word + columns == words {
+                    kept[columns - 1] = last;
+                }
+                let from = job.rows[4 * word..].as_ptr();
+                let to = job.to[word * lanes + job.first..].as_mut_ptr();
                 for row in (0..rows).step_by(ROWS) {
-                    let from = job.rows[row * $stride + 4 * word..].as_ptr();
+                    let from = from.wrapping_add(row.wrapping_mul($stride));
                     // SAFETY: the rows have that many words of this tile, or the slack behind them is read.
                     let tile: [$vector; COLUMNS] = std::array::from_fn(|i| unsafe {
-                        let $p = from.add(i * $stride);
+                        let $p = from.wrapping_add(i.wrapping_mul($stride));
                         $gather
                     });
                     transpose!(tile, $low32, $high32, $low64, $high64);
-                    for (v, word) in tile.into_iter().zip(word..words) {
-                        let v = if word + 1 == words { $and(v, last) } else { v };
-                        let at = word * job.lanes + job.first + row;
-                        let to: &mut [i32] = &mut job.to[at..at + ROWS];
-                        // SAFETY: the slice has as many words as the vector.
-                        unsafe { $store(to.as_mut_ptr().cast(), $xor(v, flip)) };
+                    let to = to.wrapping_add(row);
+                    let mut store = |i: usize| {
+                        let to = to.wrapping_add(i.wrapping_mul(lanes));
+                        // SAFETY: all lanes of each of the words are there.
+                        unsafe { $store(to.cast(), $xor($and(tile[i], kept[i]), flip)) };
+                    };
+                    if columns == COLUMNS {
+                        (0..COLUMNS).for_each(&mut store);
+                    } else {
+                        (0..columns).for_each(&mut store);
                     }
                 }
             }
@@ -180,32 +192,30 @@ macro_rules! vectors {
         #[target_feature(enable = $features)]
         unsafe fn $floats(job: &mut Floats<'_>, rows: usize) {
             const ROWS: usize = 4 * $quarters;
+            let (len, lanes) = (job.len, job.lanes);
             let $scale = $splat_float(job.scale);
             for row in (0..rows).step_by(ROWS) {
                 let some = ROWS.min(rows - row);
                 // The last tile of a row lies over the one before: it stores the same once more.
-                for e in (0..job.len).step_by(COLUMNS).map(|e| e.min(job.len - COLUMNS)) {
+                for e in (0..len).step_by(COLUMNS).map(|e| e.min(len - COLUMNS)) {
+                    let from = job.codes[e * lanes + row..].as_ptr();
+                    let to = job.to[row * len + e..].as_mut_ptr();
                     let tile: [$vector; COLUMNS] = std::array::from_fn(|i| {
-                        let at = (e + i) * job.lanes + row;
-                        let codes: &[i32] = &job.codes[at..at + ROWS];
-                        // SAFETY: the slice has as many words as the vector.
-                        let $code = unsafe { $load(codes.as_ptr().cast()) };
+                        // SAFETY: all lanes of each of the four elements are there.
+                        let $code = unsafe { $load(from.wrapping_add(i.wrapping_mul(lanes)).cast()) };
                         $convert
                     });
                     transpose!(tile, $low32, $high32, $low64, $high64);
                     let quarters: [[__m128i; $quarters]; COLUMNS] = tile.map(|$v| $split);
-                    let to: &mut [f32] = &mut job.to[row * job.len + e..];
-                    let to = to.as_mut_ptr();
+                    let mut store = |i: usize| {
+                        let to = to.wrapping_add(i.wrapping_mul(len));
+                        // SAFETY: the row is there, with four elements from here on.
+                        unsafe { _mm_storeu_si128(to.cast(), quarters[i % 4][i / 4]) };
+                    };
                     if some == ROWS {
-                        for i in 0..ROWS {
-                            // SAFETY: as many rows are left, and four elements of each from here on.
-                            unsafe { _mm_storeu_si128(to.add(i * job.len).cast(), quarters[i % 4][i / 4]) };
-                        }
+                        (0..ROWS).for_each(&mut store);
                     } else {
-                        for i in 0..some {
-                            // SAFETY: as above.
-                            unsafe { _mm_storeu_si128(to.add(i * job.len).cast(), quarters[i % 4][i / 4]) };
-                        }
+                        (0..some).for_each(&mut store);
                     }
                 }
             }
@@ -229,7 +239,7 @@ vectors!(
     (words_avx2, floats_avx2, "avx2", 2, __m256i),
     |p, stride| _mm256_inserti128_si256::<1>(
         _mm256_castsi128_si256(_mm_loadu_si128(p.cast())),
-        _mm_loadu_si128(p.add(4 * stride).cast())
+        _mm_loadu_si128(p.wrapping_add(stride.wrapping_mul(4)).cast())
     ),
     (_mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32, _mm256_xor_si256, _mm256_and_si256),
     (_mm256_unpacklo_epi32, _mm256_unpackhi_epi32, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64),
@@ -243,9 +253,9 @@ vectors!(
     (words_avx512, floats_avx512, "avx2,avx512f,avx512bw,avx512dq,avx512vl", 4, __m512i),
     |p, stride| {
         let v = _mm512_castsi128_si512(_mm_loadu_si128(p.cast()));
-        let v = _mm512_inserti32x4::<1>(v, _mm_loadu_si128(p.add(4 * stride).cast()));
-        let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(p.add(8 * stride).cast()));
-        _mm512_inserti32x4::<3>(v, _mm_loadu_si128(p.add(12 * stride).cast()))
+        let v = _mm512_inserti32x4::<1>(v, _mm_loadu_si128(p.wrapping_add(stride.wrapping_mul(4)).cast()));
+        let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(p.wrapping_add(stride.wrapping_mul(8)).cast()));
+        _mm512_inserti32x4::<3>(v, _mm_loadu_si128(p.wrapping_add(stride.wrapping_mul(12)).cast()))
     },
     (_mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi32, _mm512_xor_si512, _mm512_and_si512),
     (_mm512_unpacklo_epi32, _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64),
