@@ -35,7 +35,7 @@ macro_rules! by_bytes {
 pub(crate) use by_bytes;
 
 /// Bytes of rows that are encoded before they are transposed: they stay in the first-level cache.
-const STRIP: usize = 4 << 10;
+const STRIP: usize = 8 << 10;
 
 /// `rows` of `len` elements from `encode`, which is asked for some of them at a time, into a buffer's lanes; lanes
 /// without a row are code 0. `bytes` is memory.
