@@ -95,7 +95,14 @@ impl Map {
 
     /// Maps a row of codes in place.
     pub(crate) fn apply<A: Lane>(&self, isa: Checked, row: &mut [A]) {
-        A::kernel(isa, Apply { map: self, row });
+        match &self.how {
+            // Compiled for the build's target: vectors' gathers are slower than single loads.
+            How::Direct { lo, results: Codes::I32(results) } => direct(row, *lo, results),
+            How::Direct { lo, results: Codes::I64(results) } => direct(row, *lo, results),
+            How::Position { .. } | How::Between { .. } | How::Definition { .. } => {
+                A::kernel(isa, Apply { map: self, row });
+            }
+        }
     }
 }
 
@@ -109,10 +116,7 @@ impl<A: Lane> Kernel for Apply<'_, A> {
     fn run(self) {
         let Self { map, row } = self;
         match &map.how {
-            How::Direct { lo, results } => match results {
-                Codes::I32(results) => direct(row, *lo, results),
-                Codes::I64(results) => direct(row, *lo, results),
-            },
+            How::Direct { .. } => unreachable!("looked up outside"),
             How::Between { mul, shift, offset, entries, cast } => {
                 let last = entries.len() - 2;
                 let end = ((last + 1) as i64) << shift;
@@ -150,7 +154,6 @@ impl<A: Lane> Kernel for Apply<'_, A> {
     }
 }
 
-#[inline(always)]
 fn direct<A: Lane, S: Stored>(row: &mut [A], lo: i32, results: &[S]) {
     let last = results.len() - 1;
     for v in row {

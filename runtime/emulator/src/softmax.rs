@@ -189,12 +189,13 @@ impl<A: Lane, E: Lane> Kernel for Product<'_, A, E> {
     fn run(mut self) {
         for (i, (inv, row)) in self.inv.chunks(PIECE).zip(self.row.chunks_mut(PIECE)).enumerate() {
             let exact = &mut self.exact[..row.len()];
-            for (exact, inv) in exact.iter_mut().zip(inv) {
-                *exact = E::of64(inv.to64());
-            }
             if let Some(exp) = self.exp {
-                for (exact, exp) in exact.iter_mut().zip(&exp[i * PIECE..]) {
-                    *exact = exact.times(E::of64(exp.to64()));
+                for ((exact, inv), exp) in exact.iter_mut().zip(inv).zip(&exp[i * PIECE..]) {
+                    *exact = E::of64(exp.to64()).times(E::of64(inv.to64()));
+                }
+            } else {
+                for (exact, inv) in exact.iter_mut().zip(inv) {
+                    *exact = E::of64(inv.to64());
                 }
             }
             self.cast.cast(exact);
