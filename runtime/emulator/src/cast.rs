@@ -98,8 +98,9 @@ impl Cast {
         A::kernel(isa, Row { before: None, cast: self, row });
     }
 
+    /// The same within a kernel.
     #[inline(always)]
-    fn cast<A: Lane>(&self, row: &mut [A]) {
+    pub(crate) fn cast<A: Lane>(&self, row: &mut [A]) {
         match &self.how {
             How::Definition => {
                 for v in row.iter_mut() {

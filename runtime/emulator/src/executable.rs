@@ -10,7 +10,7 @@ use hs_runtime::{
 use crate::{
     Emulator, Options,
     io::{Codes, Encode, by_bytes},
-    run::{Sink, split},
+    run::Sink,
 };
 
 /// Metadata of an input or output. Values are single-precision floats, as in the ONNX models that Programs are
@@ -66,15 +66,10 @@ impl Emulator {
         encode: &Encode<'_>,
         sink: impl Fn(&mut [T]) -> Sink<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
-        let block = self.block_for(rows);
         let mut results: Vec<Vec<T>> =
             self.outputs.iter().map(|o| vec![T::ZERO; o.row_len() * rows]).collect();
-        let mut blocks = split(rows, block);
-        for (layout, result) in self.outputs.iter().zip(&mut results) {
-            let parts = result.chunks_mut(layout.row_len() * block);
-            blocks.iter_mut().zip(parts).for_each(|(b, part)| b.sinks.push(sink(part)));
-        }
-        self.run_blocks(blocks, encode)?;
+        let sinks = self.sinks(&mut results, rows, sink);
+        self.run_blocks(rows, sinks, encode)?;
         let tensor = |(layout, data): (&Layout, Vec<T>)| {
             let shape: Vec<usize> = [rows].into_iter().chain(layout.onnx_shape().iter().copied()).collect();
             Tensor::of(shape, data).expect("as many elements as the shape has")

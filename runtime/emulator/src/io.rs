@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use hs_runtime::{RunError, codes::Layout};
+use hs_runtime::{RunError, codes::Layout, isa::Checked};
 
 use crate::{
     lane::{Buf, Packing},
     run::Sink,
+    transpose::{Floats, SLACK, TILE, Words},
 };
 
 /// Codes of rows, one row after the other, as so many of their low bytes as their place in a block has.
@@ -33,56 +34,63 @@ macro_rules! by_bytes {
 }
 pub(crate) use by_bytes;
 
-/// `rows` of `len` elements from `encode` into a buffer's lanes; lanes without a row are code 0. `bytes` is memory.
+/// Bytes of rows that are encoded before they are transposed: they stay in the first-level cache.
+const STRIP: usize = 8 << 10;
+
+/// `rows` of `len` elements from `encode`, which is asked for some of them at a time, into a buffer's lanes; lanes
+/// without a row are code 0. `bytes` is memory.
 pub(crate) fn fill(
+    isa: Checked,
     buf: &mut Buf,
     (rows, len, lanes): (usize, usize, usize),
     bytes: &mut Vec<u8>,
-    encode: impl FnOnce(Codes<'_>),
+    mut encode: impl FnMut(Range<usize>, Codes<'_>),
 ) {
     let size = match buf {
         Buf::I32 { packing, .. } => 4 / packing.group(),
         Buf::I64(_) => 8,
     };
-    bytes.resize(rows * len * size, 0);
-    encode(match size {
-        1 => Codes::B1(bytemuck::cast_slice_mut(bytes)),
-        2 => Codes::B2(bytemuck::cast_slice_mut(bytes)),
-        4 => Codes::B4(bytemuck::cast_slice_mut(bytes)),
-        _ => Codes::B8(bytemuck::cast_slice_mut(bytes)),
-    });
-    match buf {
-        Buf::I32 { words, packing } => {
-            // Stored is code - zero, in 8 or 16 bits: one bit differs, or none.
-            let flip = match *packing {
-                Packing::Single => 0,
-                Packing::Pairs { zero } => (zero & 0xffff).wrapping_mul(0x0001_0001),
-                Packing::Quads { zero } => (zero & 0xff).wrapping_mul(0x0101_0101),
-            };
-            transpose::<4, i32>(bytes, len * size, words, lanes, |word| i32::from_le_bytes(word) ^ flip);
-        }
-        Buf::I64(words) => transpose::<8, i64>(bytes, len * size, words, lanes, i64::from_le_bytes),
+    let stride = len * size;
+    let strip = (STRIP / stride / TILE * TILE).clamp(TILE, lanes);
+    if bytes.len() < strip * stride + SLACK {
+        bytes.resize(strip * stride + SLACK, 0);
     }
-}
-
-/// Rows of `stride` bytes to `[word][lane]`; what is left of a last word, and lanes without a row, are zero bytes.
-fn transpose<const N: usize, T: Copy>(
-    bytes: &[u8],
-    stride: usize,
-    words: &mut [T],
-    lanes: usize,
-    word: impl Fn([u8; N]) -> T,
-) {
-    for (at, row) in words.chunks_exact_mut(lanes).take(stride.div_ceil(N)).enumerate() {
-        let from = bytes.chunks_exact(stride).map(|row| &row[at * N..]);
-        let mut places = row.iter_mut();
-        for (from, to) in from.zip(&mut places) {
-            *to = word(match from.first_chunk() {
-                Some(whole) => *whole,
-                None => std::array::from_fn(|i| from.get(i).copied().unwrap_or(0)),
-            });
+    for first in (0..lanes).step_by(strip) {
+        let bytes = &mut bytes[..strip.min(lanes - first) * stride + SLACK];
+        let here = first.min(rows)..rows.min(first + strip);
+        let (codes, empty) = bytes.split_at_mut(here.len() * stride);
+        empty.fill(0);
+        if !here.is_empty() {
+            encode(
+                here,
+                match size {
+                    1 => Codes::B1(bytemuck::cast_slice_mut(codes)),
+                    2 => Codes::B2(bytemuck::cast_slice_mut(codes)),
+                    4 => Codes::B4(bytemuck::cast_slice_mut(codes)),
+                    _ => Codes::B8(bytemuck::cast_slice_mut(codes)),
+                },
+            );
         }
-        places.for_each(|to| *to = word([0; N]));
+        match buf {
+            Buf::I32 { words, packing } => {
+                // Stored is code - zero, in 8 or 16 bits: one bit differs, or none.
+                let flip = match *packing {
+                    Packing::Single => 0,
+                    Packing::Pairs { zero } => (zero & 0xffff).wrapping_mul(0x0001_0001),
+                    Packing::Quads { zero } => (zero & 0xff).wrapping_mul(0x0101_0101),
+                };
+                Words { rows: bytes, stride, flip, to: words, lanes, first }.run(isa);
+            }
+            Buf::I64(words) => {
+                for (row, codes) in bytes[..bytes.len() - SLACK].chunks_exact(stride).enumerate() {
+                    for (word, code) in
+                        words[first + row..].iter_mut().step_by(lanes).zip(codes.as_chunks().0)
+                    {
+                        *word = i64::from_le_bytes(*code);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -142,10 +150,14 @@ pub(crate) fn drain(
             });
         }
     };
-    let row = &mut results.narrow;
-    row.resize(lanes, 0);
-    for e in 0..len {
-        buf.load(isa, e, row);
-        to[e..].iter_mut().step_by(len).zip(&*row).for_each(|(to, code)| *to = *code as f32 * scale);
-    }
+    let codes = match buf {
+        Buf::I32 { words, packing: Packing::Single } => words,
+        Buf::I32 { .. } | Buf::I64(_) => {
+            let codes = &mut results.narrow;
+            codes.resize(len * lanes, 0);
+            codes.chunks_exact_mut(lanes).enumerate().for_each(|(e, row)| buf.load(isa, e, row));
+            &*codes
+        }
+    };
+    Floats { codes, lanes, scale, to, len }.run(isa);
 }

@@ -27,6 +27,7 @@ mod run;
 mod softmax;
 mod step;
 mod sum;
+mod transpose;
 mod windows;
 
 pub use executable::EmulatorBackend;

@@ -3,11 +3,11 @@
 use hs_fixed::{Format, Interval, Type};
 use hs_hw::{Lut, interp};
 
-use hs_runtime::isa::Checked;
+use hs_runtime::isa::{Checked, Kernel};
 
 use crate::{
     cast::Cast,
-    lane::{Buf, Cx, Lane, Width},
+    lane::{Buf, Cx, Lane, Stored, Width},
 };
 
 /// Most input codes for which results are computed at load time.
@@ -15,6 +15,27 @@ const DIRECT: i128 = 1 << 16;
 
 /// Values that are interpolated at a time.
 const PIECE: usize = 64;
+
+/// Codes in as few bits as hold them all: what is looked up by the million should stay in the cache.
+#[derive(Debug)]
+enum Codes {
+    I32(Box<[i32]>),
+    I64(Box<[i64]>),
+}
+
+impl Codes {
+    fn new(codes: &[i64]) -> Self {
+        let narrow: Result<Box<[i32]>, _> = codes.iter().map(|c| i32::try_from(*c)).collect();
+        narrow.map_or_else(|_| Self::I64(codes.into()), Self::I32)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::I32(codes) => codes.len(),
+            Self::I64(codes) => codes.len(),
+        }
+    }
+}
 
 /// A table and the cast of its result, over a known range of codes.
 #[derive(Debug)]
@@ -26,10 +47,10 @@ pub(crate) struct Map {
 
 #[derive(Debug)]
 enum How {
-    /// The result of every code from `lo` on.
-    Direct { lo: i64, results: Box<[i64]> },
+    /// The result of every code from `lo` on, whose low bits these are; the last one is that of all codes beyond, too.
+    Direct { lo: i32, results: Codes },
     /// 64 bits hold every position; results by position.
-    Position { mul: i64, shift: u32, toward_zero: bool, offset: i64, results: Box<[i64]> },
+    Position { mul: i64, shift: u32, toward_zero: bool, offset: i64, results: Codes },
     /// Between two entries, in 64 bits: the position in steps of 2^-shift, then the cast of the exact value.
     Between { mul: i64, shift: u32, offset: i64, entries: Box<[i64]>, cast: Cast },
     /// `interp::lookup`, value by value.
@@ -41,21 +62,23 @@ impl Map {
     pub(crate) fn plan(lut: &Lut, domain: Interval, ty: &Type) -> Option<Self> {
         let exact = lut.format().ok()?;
         let result = |x: i128| ty.cast(interp::lookup(lut, x), exact) as i64;
-        let how = if domain.hi - domain.lo < DIRECT {
-            How::Direct { lo: domain.lo as i64, results: (domain.lo..=domain.hi).map(result).collect() }
-        } else if let Some(position) = position(lut, domain, ty, exact) {
-            position
-        } else if let Some(between) = between(lut, domain, ty, exact) {
-            between
-        } else {
-            How::Definition { lut: lut.clone(), exact, ty: *ty }
+        let bounds = |results: &[i64]| {
+            let (lo, hi) = (*results.iter().min()?, *results.iter().max()?);
+            Some(Interval::new(lo.into(), hi.into(), ty.format.frac()))
         };
-        let range = match &how {
-            How::Direct { results, .. } | How::Position { results, .. } => {
-                let bound = |v: Option<&i64>| v.copied().map(i128::from);
-                Interval::new(bound(results.iter().min())?, bound(results.iter().max())?, ty.format.frac())
-            }
-            How::Between { .. } | How::Definition { .. } => ty.format.interval(),
+        let (how, range) = if domain.hi - domain.lo < DIRECT {
+            let mut results: Vec<i64> = (domain.lo..=domain.hi).map(result).collect();
+            let range = bounds(&results)?;
+            let last = *results.last()?;
+            let same = results.iter().rev().take_while(|r| **r == last).count();
+            results.truncate(results.len() - same + 1);
+            (How::Direct { lo: domain.lo as i32, results: Codes::new(&results) }, range)
+        } else if let Some((position, results)) = position(lut, domain, ty, exact) {
+            (position, bounds(&results)?)
+        } else if let Some(between) = between(lut, domain, ty, exact) {
+            (between, ty.format.interval())
+        } else {
+            (How::Definition { lut: lut.clone(), exact, ty: *ty }, ty.format.interval())
         };
         Some(Self { how, range })
     }
@@ -73,14 +96,27 @@ impl Map {
     /// Maps a row of codes in place.
     pub(crate) fn apply<A: Lane>(&self, isa: Checked, row: &mut [A]) {
         match &self.how {
-            How::Direct { lo, results } => {
-                let last = results.len() - 1;
-                for v in row {
-                    // Lanes without a row may hold anything.
-                    let at = (v.to64().wrapping_sub(*lo) as usize).min(last);
-                    *v = A::of64(results[at]);
-                }
+            // Compiled for the build's target: vectors' gathers are slower than single loads.
+            How::Direct { lo, results: Codes::I32(results) } => direct(row, *lo, results),
+            How::Direct { lo, results: Codes::I64(results) } => direct(row, *lo, results),
+            How::Position { .. } | How::Between { .. } | How::Definition { .. } => {
+                A::kernel(isa, Apply { map: self, row });
             }
+        }
+    }
+}
+
+struct Apply<'a, A> {
+    map: &'a Map,
+    row: &'a mut [A],
+}
+
+impl<A: Lane> Kernel for Apply<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { map, row } = self;
+        match &map.how {
+            How::Direct { .. } => unreachable!("looked up outside"),
             How::Between { mul, shift, offset, entries, cast } => {
                 let last = entries.len() - 2;
                 let end = ((last + 1) as i64) << shift;
@@ -94,18 +130,19 @@ impl Map {
                         let (low, high) = (entries[at], entries[at + 1]);
                         *exact = (low << shift).wrapping_add((high - low).wrapping_mul(within));
                     }
-                    cast.apply(isa, exact);
+                    cast.cast(exact);
                     piece.iter_mut().zip(&*exact).for_each(|(v, exact)| *v = A::of64(*exact));
                 }
             }
             How::Position { mul, shift, toward_zero, offset, results } => {
-                let last = results.len() as i64 - 1;
-                let mask = (1i64 << shift) - 1;
-                for v in row {
-                    let scaled = v.to64().wrapping_mul(*mul);
-                    let up = if *toward_zero && scaled < 0 { mask } else { 0 };
-                    let at = (scaled.wrapping_add(up) >> shift).wrapping_add(*offset).clamp(0, last);
-                    *v = A::of64(results.get(at as usize).copied().unwrap_or(0));
+                let at = |v: i64| {
+                    let scaled = v.wrapping_mul(*mul);
+                    let up = if *toward_zero && scaled < 0 { (1i64 << shift) - 1 } else { 0 };
+                    (scaled.wrapping_add(up) >> shift).wrapping_add(*offset)
+                };
+                match results {
+                    Codes::I32(results) => position_of(row, at, results),
+                    Codes::I64(results) => position_of(row, at, results),
                 }
             }
             How::Definition { lut, exact, ty } => {
@@ -117,7 +154,25 @@ impl Map {
     }
 }
 
-fn position(lut: &Lut, domain: Interval, ty: &Type, exact: Format) -> Option<How> {
+fn direct<A: Lane, S: Stored>(row: &mut [A], lo: i32, results: &[S]) {
+    let last = results.len() - 1;
+    for v in row {
+        // Lanes without a row may hold anything.
+        let at = (v.to32().wrapping_sub(lo) as u32 as usize).min(last);
+        *v = results[at].lane();
+    }
+}
+
+#[inline(always)]
+fn position_of<A: Lane, S: Stored>(row: &mut [A], at: impl Fn(i64) -> i64, results: &[S]) {
+    let last = results.len() - 1;
+    for v in row {
+        *v = results[at(v.to64()).clamp(0, last as i64) as usize].lane();
+    }
+}
+
+/// The map by position, and its results.
+fn position(lut: &Lut, domain: Interval, ty: &Type, exact: Format) -> Option<(How, Vec<i64>)> {
     let index = lut.index;
     let shift = u32::try_from(index.shift).ok().filter(|s| *s <= 60)?;
     // |x × mul| and |offset| below 2^61 each leave room for the mask and the sum.
@@ -127,14 +182,15 @@ fn position(lut: &Lut, domain: Interval, ty: &Type, exact: Format) -> Option<How
     if lut.interpolate || !ends.into_iter().all(within) {
         return None;
     }
-    let results = lut.entries.data.iter().map(|e| ty.cast(i128::from(*e), exact) as i64).collect();
-    Some(How::Position {
+    let results: Vec<i64> = lut.entries.data.iter().map(|e| ty.cast(i128::from(*e), exact) as i64).collect();
+    let how = How::Position {
         mul: index.mul,
         shift,
         toward_zero: index.toward_zero,
         offset: index.offset,
-        results,
-    })
+        results: Codes::new(&results),
+    };
+    Some((how, results))
 }
 
 fn between(lut: &Lut, domain: Interval, ty: &Type, exact: Format) -> Option<How> {

@@ -11,7 +11,7 @@ use crate::{
     sum::StepSum,
     windows::Windows,
 };
-use hs_runtime::isa::Checked;
+use hs_runtime::isa::{Checked, Kernel};
 
 /// Pooling over windows, channel by channel.
 #[derive(Debug)]
@@ -119,11 +119,28 @@ impl Sum {
                 acc.fill(A::ZERO);
                 for i in 0..n {
                     term(i, row);
-                    acc.iter_mut().zip(&*row).for_each(|(a, t)| *a = a.plus(*t));
+                    A::kernel(isa, Add { acc, row });
                 }
-                acc.iter_mut().for_each(|a| *a = a.left(*left));
+                if *left > 0 {
+                    acc.iter_mut().for_each(|a| *a = a.left(*left));
+                }
             }
             Self::Stepwise(s) => s.run(isa, (n, None), term, acc, scratch),
+        }
+    }
+}
+
+/// Adds a row of terms.
+struct Add<'a, A> {
+    acc: &'a mut [A],
+    row: &'a [A],
+}
+
+impl<A: Lane> Kernel for Add<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        for (acc, term) in self.acc.iter_mut().zip(self.row) {
+            *acc = acc.plus(*term);
         }
     }
 }

@@ -113,10 +113,21 @@ pub(crate) enum Sink<'a> {
     Codes(&'a mut [i64]),
 }
 
-/// Rows that run together.
-pub(crate) struct Block<'a> {
-    pub(crate) rows: Range<usize>,
-    pub(crate) sinks: Vec<Sink<'a>>,
+impl Sink<'_> {
+    fn reborrow(&mut self) -> Sink<'_> {
+        match self {
+            Self::F32(to) => Sink::F32(to),
+            Self::F64(to) => Sink::F64(to),
+            Self::Raw(to) => Sink::Raw(to),
+            Self::Codes(to) => Sink::Codes(to),
+        }
+    }
+}
+
+/// Rows that run together, and where each of their outputs goes.
+struct Block<'a, 'to> {
+    rows: Range<usize>,
+    sinks: &'a mut [Sink<'to>],
 }
 
 /// Bytes of a block's tensors that should stay in the first-level cache, beside weights, and in the second-level one.
@@ -211,8 +222,9 @@ impl Emulator {
         let mut scratch = self.borrow();
         for _ in 0..=RUNS {
             let mut times = vec![0.0; plan.nodes.len()];
-            let sinks = results.iter_mut().map(|r| Sink::Codes(r)).collect();
-            self.run_block(engine, Block { rows: 0..rows, sinks }, (&zeros, Some(&mut times)), &mut scratch)?;
+            let mut sinks: Vec<Sink<'_>> = results.iter_mut().map(|r| Sink::Codes(r)).collect();
+            let block = Block { rows: 0..rows, sinks: &mut sinks };
+            self.run_block(engine, block, (&zeros, Some(&mut times)), &mut scratch)?;
             best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
         }
         self.give_back(scratch);
@@ -240,13 +252,8 @@ impl Emulator {
             }
         }
         let mut results: Vec<Vec<i64>> = self.outputs.iter().map(|o| vec![0; o.row_len() * rows]).collect();
-        let block = self.block_for(rows);
-        let mut blocks = split(rows, block);
-        for (layout, result) in self.outputs.iter().zip(&mut results) {
-            let parts = result.chunks_mut(layout.row_len() * block);
-            blocks.iter_mut().zip(parts).for_each(|(b, part)| b.sinks.push(Sink::Codes(part)));
-        }
-        self.run_blocks(blocks, &|i, rows, out| {
+        let sinks = self.sinks(&mut results, rows, Sink::Codes);
+        self.run_blocks(rows, sinks, &|i, rows, out| {
             let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
             let codes = &inputs[i][rows.start * n..rows.end * n];
             // Tensors have at most 64 bits, 63 when unsigned.
@@ -292,15 +299,41 @@ impl Emulator {
         }
     }
 
+    /// Where the outputs of each block of so many rows go: those of the first block, then those of the next.
+    pub(crate) fn sinks<'a, T>(
+        &self,
+        results: &'a mut [Vec<T>],
+        rows: usize,
+        sink: impl Fn(&'a mut [T]) -> Sink<'a>,
+    ) -> Vec<Sink<'a>> {
+        let block = self.block_for(rows);
+        let parts = |(layout, result): (&Layout, &'a mut Vec<T>)| result.chunks_mut(layout.row_len() * block);
+        let mut parts: Vec<_> = self.outputs.iter().zip(results).map(parts).collect();
+        let blocks = rows.div_ceil(block);
+        let mut sinks = Vec::with_capacity(blocks * parts.len());
+        for _ in 0..blocks {
+            sinks.extend(parts.iter_mut().filter_map(Iterator::next).map(&sink));
+        }
+        sinks
+    }
+
     /// Runs all blocks. Of several errors the one in the first row counts.
-    pub(crate) fn run_blocks(&self, blocks: Vec<Block<'_>>, encode: &Encode<'_>) -> Result<(), RunError> {
-        let engine = self.engine_for(blocks.last().map_or(0, |b| b.rows.end));
-        if self.threads == 1 || blocks.len() < 2 {
-            let in_turn = || {
+    pub(crate) fn run_blocks(
+        &self,
+        rows: usize,
+        mut sinks: Vec<Sink<'_>>,
+        encode: &Encode<'_>,
+    ) -> Result<(), RunError> {
+        let (engine, block, outputs) = (self.engine_for(rows), self.block_for(rows), self.outputs.len());
+        let run = |i: usize, sinks: &mut [Sink<'_>], scratch: &mut Scratch| {
+            let rows = i * block..rows.min((i + 1) * block);
+            self.run_block(engine, Block { rows, sinks }, (encode, None), scratch)
+        };
+        if self.threads == 1 || rows <= block {
+            let mut in_turn = || {
                 let mut scratch = self.borrow();
-                let result = blocks
-                    .into_iter()
-                    .try_for_each(|b| self.run_block(engine, b, (encode, None), &mut scratch));
+                let mut blocks = sinks.chunks_mut(outputs).enumerate();
+                let result = blocks.try_for_each(|(i, sinks)| run(i, sinks, &mut scratch));
                 self.give_back(scratch);
                 result
             };
@@ -308,13 +341,13 @@ impl Emulator {
         }
         let pool = self.pool()?;
         let results: Vec<Result<(), RunError>> = pool.install(|| {
-            let run = |b: Block<'_>| {
+            let run = |(i, sinks): (usize, &mut [Sink<'_>])| {
                 let mut scratch = self.borrow();
-                let result = self.run_block(engine, b, (encode, None), &mut scratch);
+                let result = run(i, sinks, &mut scratch);
                 self.give_back(scratch);
                 result
             };
-            blocks.into_par_iter().with_max_len(1).map(run).collect()
+            sinks.par_chunks_mut(outputs).enumerate().with_max_len(1).map(run).collect()
         });
         results.into_iter().collect()
     }
@@ -344,7 +377,7 @@ impl Emulator {
     fn run_block(
         &self,
         engine: EngineRef<'_>,
-        block: Block<'_>,
+        block: Block<'_, '_>,
         (encode, times): (&Encode<'_>, Option<&mut [f64]>),
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
@@ -361,9 +394,15 @@ impl Emulator {
         for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
             match engine {
                 EngineRef::Lanes(c) => {
-                    drain(&bufs[c.outputs[i]], (n, n.next_multiple_of(CHUNK)), layout, sink, results);
+                    drain(
+                        &bufs[c.outputs[i]],
+                        (n, n.next_multiple_of(CHUNK)),
+                        layout,
+                        sink.reborrow(),
+                        results,
+                    );
                 }
-                EngineRef::Rows(r) => r.output((i, n), rows, layout, sink, results),
+                EngineRef::Rows(r) => r.output((i, n), rows, layout, sink.reborrow(), results),
             }
         }
         Ok(())
@@ -388,7 +427,8 @@ impl Emulator {
             let mut out = std::mem::replace(&mut bufs[step.out], Buf::new(Width::I32));
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
-                fill(&mut out, (rows, step.len, lanes), codes, |codes| inputs.read(i, codes));
+                let size = (rows, step.len, lanes);
+                fill(self.isa, &mut out, size, codes, |rows, codes| inputs.read_some(i, rows, codes));
             } else if inputs.first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
@@ -436,7 +476,13 @@ impl Inputs<'_> {
 
     /// Codes of input `i`; after an error they are of no use.
     pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
-        if let Err(e) = (self.encode)(i, self.rows.clone(), codes)
+        self.read_some(i, 0..self.rows.len(), codes);
+    }
+
+    /// The same for some rows of the block.
+    pub(crate) fn read_some(&mut self, i: usize, rows: Range<usize>, codes: Codes<'_>) {
+        let start = self.rows.start;
+        if let Err(e) = (self.encode)(i, start + rows.start..start + rows.end, codes)
             && self.first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
         {
             self.first = Some(e);
@@ -529,12 +575,6 @@ pub(crate) fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>
 fn low<const N: usize>(code: i64) -> [u8; N] {
     let bytes = code.to_le_bytes();
     std::array::from_fn(|i| bytes[i])
-}
-
-/// Blocks of `block` rows, without sinks.
-pub(crate) fn split<'a>(rows: usize, block: usize) -> Vec<Block<'a>> {
-    let range = |first: usize| first..rows.min(first + block);
-    (0..rows).step_by(block).map(|first| Block { rows: range(first), sinks: Vec::new() }).collect()
 }
 
 /// The row that an error is about.

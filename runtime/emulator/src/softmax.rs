@@ -10,6 +10,7 @@ use crate::{
     lut::Map,
     pool::Sum,
 };
+use hs_runtime::isa::{Checked, Kernel};
 
 /// Softmax over the last axis, by tables.
 #[derive(Debug)]
@@ -19,15 +20,20 @@ pub(crate) struct SoftmaxStep {
     exp: Map,
     inv: Map,
     casts: Casts,
+    /// Of the exact result, which is computed in integers of its own width.
+    out: (Width, Cast),
 }
 
+/// Casts on the way to the reciprocal, in lanes.
 #[derive(Debug)]
 struct Casts {
     delta: Cast,
     sum: Sum,
     inv_in: Cast,
-    out: Cast,
 }
+
+/// Lanes whose exact results are computed at a time.
+const PIECE: usize = 64;
 
 impl SoftmaxStep {
     pub(crate) fn plan(
@@ -53,26 +59,31 @@ impl SoftmaxStep {
             SoftmaxKind::Stable | SoftmaxKind::Latency => exp.range.mul(inv.range)?,
             SoftmaxKind::Legacy => inv.range,
         };
+        let result = |width: Width| {
+            let fits = [exp.range, inv.range].into_iter().all(|r| width.fits(r));
+            Cast::plan(exact, exact_range, &node.ty, width).filter(|_| fits)
+        };
+        let out = narrowest(least, Cast::is_fast, result)?;
+        let ranges = [x_range, exp.range, inv.range, exact_range.cast(&node.ty).0];
         let plan = |width: Width| {
-            let fits = [x_range, exp.range, inv.range].into_iter().all(|r| width.fits(r));
+            let fits = ranges.into_iter().all(|r| width.fits(r));
             let (sum, sum_range) = Sum::plan(&s.sum, s.exp_ty.format, exp.range, channels, width)?;
             let casts = Casts {
                 delta: Cast::plan(arg, arg_range, &s.delta, width)?,
                 sum,
                 inv_in: Cast::plan(s.sum.format(), sum_range, &s.inv_in, width)?,
-                out: Cast::plan(exact, exact_range, &node.ty, width)?,
             };
             fits.then_some(casts)
         };
-        let is_fast =
-            |c: &Casts| c.delta.is_fast() && c.sum.is_fast() && c.inv_in.is_fast() && c.out.is_fast();
+        let is_fast = |c: &Casts| c.delta.is_fast() && c.sum.is_fast() && c.inv_in.is_fast();
         let (width, casts) = narrowest(least, is_fast, plan)?;
-        Some((width, Self { kind: s.kind, channels, exp, inv, casts }))
+        Some((width, Self { kind: s.kind, channels, exp, inv, casts, out }))
     }
 
     /// What the tables do, for the plan.
     pub(crate) fn describe(&self) -> String {
-        format!("exp: {}; 1/x: {}", self.exp.describe(), self.inv.describe())
+        let bits = self.out.0.bits();
+        format!("exp: {}; 1/x: {}; results in {bits} bits", self.exp.describe(), self.inv.describe())
     }
 
     pub(crate) fn run<A: Lane>(&self, x: &Buf, out: &mut Buf, len: usize, cx: &mut Cx<'_>) {
@@ -97,15 +108,7 @@ impl SoftmaxStep {
                 x.load(isa, first + c, v);
             }
             match self.kind {
-                SoftmaxKind::Stable => {
-                    acc.copy_from_slice(&pixel[..lanes]);
-                    for v in pixel.chunks_exact(lanes).skip(1) {
-                        acc.iter_mut().zip(v).for_each(|(a, v)| *a = (*a).max(*v));
-                    }
-                    for v in pixel.chunks_exact_mut(lanes) {
-                        v.iter_mut().zip(&*acc).for_each(|(v, a)| *v = a.minus(*v));
-                    }
-                }
+                SoftmaxKind::Stable => A::kernel(isa, BelowLargest { pixel, largest: acc }),
                 SoftmaxKind::Latency => {}
                 SoftmaxKind::Legacy => {
                     for (i, from) in pixel.chunks_exact(lanes).enumerate() {
@@ -117,23 +120,87 @@ impl SoftmaxStep {
                             exponential(row);
                         };
                         reciprocal(&term, acc);
-                        casts.out.apply(isa, acc);
-                        out.store(isa, first + i, acc);
+                        self.result(isa, None, acc, row);
+                        out.store(isa, first + i, row);
                     }
                     continue;
                 }
             }
-            for v in pixel.chunks_exact_mut(lanes) {
-                exponential(v);
-            }
+            exponential(pixel);
             let exp = &*pixel;
             reciprocal(&|j, row| row.copy_from_slice(&exp[j * lanes..(j + 1) * lanes]), acc);
             for (c, e) in exp.chunks_exact(lanes).enumerate() {
-                for ((r, e), inv) in row.iter_mut().zip(e).zip(&*acc) {
-                    *r = e.times(*inv);
-                }
-                casts.out.apply(isa, row);
+                self.result(isa, Some(e), acc, row);
                 out.store(isa, first + c, row);
+            }
+        }
+    }
+
+    /// The codes of `exp × inv`, or of `inv`.
+    fn result<A: Lane>(&self, isa: Checked, exp: Option<&[A]>, inv: &[A], row: &mut [A]) {
+        let (width, cast) = &self.out;
+        match width {
+            Width::I8 | Width::I16 | Width::I32 => {
+                A::kernel(isa, Product { exp, inv, cast, exact: [0i32; PIECE], row });
+            }
+            Width::I64 => A::kernel(isa, Product { exp, inv, cast, exact: [0i64; PIECE], row }),
+            Width::I128 => A::kernel(isa, Product { exp, inv, cast, exact: [0i128; PIECE], row }),
+        }
+    }
+}
+
+/// How far each element of a pixel is below its largest one.
+struct BelowLargest<'a, A> {
+    /// `[channel][lane]`.
+    pixel: &'a mut [A],
+    largest: &'a mut [A],
+}
+
+impl<A: Lane> Kernel for BelowLargest<'_, A> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { pixel, largest } = self;
+        let lanes = largest.len();
+        largest.copy_from_slice(&pixel[..lanes]);
+        for row in pixel.chunks_exact(lanes).skip(1) {
+            for (largest, v) in largest.iter_mut().zip(row) {
+                *largest = (*largest).max(*v);
+            }
+        }
+        for row in pixel.chunks_exact_mut(lanes) {
+            for (v, largest) in row.iter_mut().zip(&*largest) {
+                *v = largest.minus(*v);
+            }
+        }
+    }
+}
+
+/// Codes of at most 64 bits, multiplied and cast in integers that hold the product.
+struct Product<'a, A, E> {
+    exp: Option<&'a [A]>,
+    inv: &'a [A],
+    cast: &'a Cast,
+    exact: [E; PIECE],
+    row: &'a mut [A],
+}
+
+impl<A: Lane, E: Lane> Kernel for Product<'_, A, E> {
+    #[inline(always)]
+    fn run(mut self) {
+        for (i, (inv, row)) in self.inv.chunks(PIECE).zip(self.row.chunks_mut(PIECE)).enumerate() {
+            let exact = &mut self.exact[..row.len()];
+            if let Some(exp) = self.exp {
+                for ((exact, inv), exp) in exact.iter_mut().zip(inv).zip(&exp[i * PIECE..]) {
+                    *exact = E::of64(exp.to64()).times(E::of64(inv.to64()));
+                }
+            } else {
+                for (exact, inv) in exact.iter_mut().zip(inv) {
+                    *exact = E::of64(inv.to64());
+                }
+            }
+            self.cast.cast(exact);
+            for (row, exact) in row.iter_mut().zip(&*exact) {
+                *row = A::of64(exact.to64());
             }
         }
     }

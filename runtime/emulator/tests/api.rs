@@ -54,6 +54,30 @@ fn floats_in_floats_out() {
 }
 
 #[test]
+fn floats_are_the_same_on_every_instruction_set() {
+    // Rows of one float, of fewer than a vector's quarter has, and of more.
+    for n in [1, 3, 4, 7, 20] {
+        let text = format!(
+            r#"program "same" version 1
+%0 = input "x" {{index: 0, tensor: "x", onnx_shape: [{n}], perm: [0]}} : [{n}] fixed<12,6,RND,SAT>
+%1 = output(%0) "y" {{index: 0, tensor: "y", onnx_shape: [{n}], perm: [0]}} : [{n}] fixed<12,6,RND,SAT>
+"#
+        );
+        let program = Arc::new(hs_hw::text::parse(&text).unwrap());
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let options =
+                Options { isa: Some(isa), layout: Some(hs_emulator::Layout::Lanes), ..Options::default() };
+            let e = Emulator::new(Arc::clone(&program), &options).unwrap();
+            for rows in [1, 15, 16, 47, 300] {
+                let x = (0..rows * n).map(|i| (i * 37 % 4096) as f32 / 64.0 - 32.0).collect();
+                let x = Tensor::of([rows, n], x).unwrap();
+                assert_eq!(e.run(std::slice::from_ref(&x)).unwrap(), [x], "{isa:?}, {rows} rows of {n}");
+            }
+        }
+    }
+}
+
+#[test]
 fn buffers_are_tensors() {
     let e = emulator(&Options::default());
     for rows in [0, 1, 100] {

@@ -62,7 +62,7 @@ pub(crate) fn low<const N: usize>(code: i64) -> [u8; N] {
 }
 
 macro_rules! lanes {
-    ($name:ident, $method:ident, $float:ty, $int:ty, $p:literal) => {
+    ($name:ident, $method:ident, $float:ty, $int:ty, $bits:ty, $p:literal) => {
         /// Conversion of a slice, computed in one type of float.
         struct $name<'a, const I: usize, const O: usize, W> {
             ty: &'a Type,
@@ -120,7 +120,9 @@ macro_rules! lanes {
                 const SIGNIFICAND: $int = (1 << $p) - 1;
                 const MIDDLE: $int = 1 << ($p - 1);
                 let f = self.ty.format;
-                let grid = (2.0 as $float).powi(-f.frac());
+                // 2^-frac, a normal number.
+                let exponent = <$float>::MAX_EXP - 1 - f.frac();
+                let grid = <$float>::from_bits((exponent as $bits) << $p);
                 let magic = 1.5 * (1u64 << $p) as $float * grid;
                 let magic_bits = magic.to_bits() as $int;
                 let half = 0.5 * grid;
@@ -197,8 +199,8 @@ macro_rules! lanes {
     };
 }
 
-lanes!(Singles, single, f32, i32, 23);
-lanes!(Doubles, double, f64, i64, 52);
+lanes!(Singles, single, f32, i32, u32, 23);
+lanes!(Doubles, double, f64, i64, u64, 52);
 
 /// Whether the type has the modes that inputs have by default, in our arithmetic or in hls4ml's: only their loops
 /// are compiled for each instruction set and size of element.
