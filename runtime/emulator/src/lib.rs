@@ -29,6 +29,7 @@ mod step;
 mod sum;
 mod transpose;
 mod windows;
+mod workers;
 
 pub use executable::EmulatorBackend;
 pub use hs_runtime::isa::Isa;

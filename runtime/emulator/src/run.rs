@@ -1,15 +1,13 @@
 //! Batches: blocks of rows through the whole network, on all threads.
 
 use std::{
-    collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
 use hs_hw::{Op, Program, VerifyError};
 use hs_runtime::{RunError, TensorInfo, codes::Layout};
-use rayon::prelude::*;
 
 use crate::{
     Isa, NodePlan, Plan, Width,
@@ -20,6 +18,7 @@ use crate::{
     plan,
     rows::{self, Rows},
     step::{Step, StepOp},
+    workers::Workers,
 };
 use hs_runtime::isa::Checked;
 
@@ -77,7 +76,7 @@ pub struct Emulator {
     /// Multiplications of a row, and as much for each input as its conversion costs.
     pub(crate) row_work: u64,
     pub(crate) strict: bool,
-    pool: OnceLock<Arc<rayon::ThreadPool>>,
+    workers: OnceLock<Arc<Workers>>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -178,7 +177,7 @@ impl Emulator {
             threads,
             strict: options.strict_threads,
             block,
-            pool: OnceLock::new(),
+            workers: OnceLock::new(),
             scratch: Mutex::default(),
             program,
         })
@@ -337,30 +336,18 @@ impl Emulator {
                 self.give_back(scratch);
                 result
             };
-            return if self.strict { self.pool()?.install(in_turn) } else { in_turn() };
+            return if self.strict { self.workers()?.run(in_turn) } else { in_turn() };
         }
-        let pool = self.pool()?;
-        let results: Vec<Result<(), RunError>> = pool.install(|| {
-            let run = |(i, sinks): (usize, &mut [Sink<'_>])| {
-                let mut scratch = self.borrow();
-                let result = run(i, sinks, &mut scratch);
-                self.give_back(scratch);
-                result
-            };
-            sinks.par_chunks_mut(outputs).enumerate().with_max_len(1).map(run).collect()
-        });
-        results.into_iter().collect()
+        let memory = (|| self.borrow(), |scratch| self.give_back(scratch));
+        self.workers()?.each(sinks.chunks_mut(outputs), memory, run)
     }
 
-    fn pool(&self) -> Result<&rayon::ThreadPool, RunError> {
-        if let Some(pool) = self.pool.get() {
-            return Ok(pool);
+    fn workers(&self) -> Result<&Workers, RunError> {
+        if let Some(workers) = self.workers.get() {
+            return Ok(workers);
         }
-        let shared = shared_pool(self.threads).map_err(|e| RunError::Backend {
-            backend: "emulator",
-            message: format!("cannot start {} threads: {e}", self.threads),
-        })?;
-        Ok(self.pool.get_or_init(|| shared))
+        let shared = Workers::shared(self.threads, self.strict)?;
+        Ok(self.workers.get_or_init(|| shared))
     }
 
     fn borrow(&self) -> Scratch {
@@ -436,19 +423,6 @@ impl Emulator {
             inputs.took(step.node, clock);
         }
     }
-}
-
-/// The threads of all emulators with so many, as long as there is one.
-fn shared_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>, rayon::ThreadPoolBuildError> {
-    static POOLS: Mutex<BTreeMap<usize, Weak<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = pools.get(&threads).and_then(Weak::upgrade) {
-        return Ok(pool);
-    }
-    let name = move |i| format!("emulator-{threads}-{i}");
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?);
-    pools.insert(threads, Arc::downgrade(&pool));
-    Ok(pool)
 }
 
 /// The inputs of a block as they are read.
