@@ -130,7 +130,7 @@ struct Block<'a, 'to> {
 }
 
 /// Bytes of a block's tensors that should stay in the first-level cache, beside weights, and in the second-level one.
-const CACHE_1: usize = 24 << 10;
+const CACHE_1: usize = 30 << 10;
 const CACHE_2: usize = 512 << 10;
 
 impl Emulator {

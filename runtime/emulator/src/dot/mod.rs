@@ -147,16 +147,18 @@ impl DotStep {
         }
     }
 
-    /// Every tile of every output pixel: its first result element, the tile and its terms.
-    fn tiles<'f>(&'f self, f: &'f Free) -> impl Iterator<Item = (usize, &'f Tile, Terms<'f>)> {
+    /// Calls `each` with every tile of every output pixel: its first result element, the tile and its terms.
+    fn tiles(&self, f: &Free, mut each: impl FnMut(usize, &Tile, Terms<'_>)) {
         let Shape { channels, outputs, groups } = self.shape;
         let group = channels / groups;
-        let starts = [0].into_iter().chain(f.ends.iter().copied());
-        starts.zip(&f.ends).enumerate().flat_map(move |(p, (start, end))| {
+        let mut start = 0;
+        for (p, end) in f.ends.iter().enumerate() {
             let runs = &f.runs[start..*end];
-            let terms = move |t: &Tile| Terms { runs, channels, group, first: t.group * group };
-            f.tiles.iter().map(move |t| (p * outputs + t.output, t, terms(t)))
-        })
+            start = *end;
+            for t in &f.tiles {
+                each(p * outputs + t.output, t, Terms { runs, channels, group, first: t.group * group });
+            }
+        }
     }
 
     fn portable<A: Lane>(
@@ -168,13 +170,13 @@ impl DotStep {
     ) {
         let (isa, lanes) = (cx.isa, cx.lanes);
         let (init, acc) = cx.temps.get::<A>(A::TILE * (1 + lanes)).split_at_mut(A::TILE);
-        for (e, t, terms) in self.tiles(f) {
+        self.tiles(f, |e, t, terms| {
             let init = &mut init[..t.n];
             init.iter_mut().zip(&starts[t.output..]).for_each(|(to, from)| *to = A::of(*from));
             let acc = &mut acc[..t.n * lanes];
             A::tile(isa, x, weights, TileJob { terms, weights: t.weights, init, product, acc: &mut *acc });
             self.finish_tile(f, (e, t), acc, out, (isa, lanes));
-        }
+        });
     }
 
     fn vectors(&self, (f, v): (&Free, &Vector), x: &Buf, out: &mut Buf, cx: &mut Cx<'_>) {
@@ -184,7 +186,7 @@ impl DotStep {
         let (acc, pieces) = cx.temps.tile(MOST_OUTPUTS * lanes);
         let parts = if v.multiply == Multiply::Split { 2 } else { 1 };
         let mut of = None;
-        for (e, t, terms) in self.tiles(f) {
+        self.tiles(f, |e, t, terms| {
             // The tiles of a pixel and a group have the same terms.
             if of.replace((e - t.output, t.group)) != Some((e - t.output, t.group)) {
                 pieces.clear();
@@ -207,14 +209,14 @@ impl DotStep {
                 // A tile that shares no word with another.
                 if e.is_multiple_of(group) && (t.n.is_multiple_of(group) || e + t.n == end) {
                     run_vectors(isa, tile(stages, &mut words[e / group * lanes..], *packing));
-                    continue;
+                    return;
                 }
             }
             let acc = &mut acc[..t.n * lanes];
             let stages = v.stages.as_deref().unwrap_or_default();
             run_vectors(isa, tile(stages, &mut *acc, Packing::Single));
             self.finish_tile(f, (e, t), acc, out, (isa, lanes));
-        }
+        });
     }
 
     /// From the sums of a tile to its results.
