@@ -123,7 +123,47 @@ fn shapes(
 
 #[test]
 fn dense_layers() {
-    shapes(&[], &[(1, 1, 1), (5, 17, 1), (67, 10, 1), (33, 70, 1)], &[]);
+    shapes(&[], &[(1, 1, 1), (5, 17, 1), (67, 10, 1), (33, 70, 1), (3, 100, 1)], &[]);
+}
+
+/// As models with a scale for each channel have them: codes of a byte from 64 sums at a time, and of what is left.
+#[test]
+fn scaled_sums_become_bytes() {
+    let mut rng = Rng::new(3);
+    let mut codes = |n: usize, lo: i64, hi: i64| {
+        let ends = [lo, hi];
+        let code = |i: usize| ends.get(i).copied().unwrap_or_else(|| rng.int(lo..=hi));
+        (0..n).map(code).map(|c| c.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    for y in [
+        "ufixed<8,7,RND,SAT>",
+        "fixed<8,8,TRN,SAT>",
+        "fixed<7,7,RND,SAT_SYM>",
+        "ufixed<6,6,TRN,SAT>",
+        "fixed<8,4,TRN,WRAP>",
+    ] {
+        for (outputs, x) in
+            [(64, "fixed<8,8,TRN,WRAP>"), (100, "ufixed<8,8,TRN,WRAP>"), (190, "fixed<12,12,TRN,WRAP>")]
+        {
+            let text = format!(
+                "program \"bytes\" version 1\n\n%0 = input \"x\" {{index: 0, tensor: \"x\", onnx_shape: [5, 3], \
+                 perm: [0, 1]}} : [5, 3] {x}\n%1 = dot(%0) \"d\" {{\n  window: [{{kernel: 2, stride: 1, dilation: 1, \
+                 pad: [1, 0]}}],\n  groups: 1,\n  weight: fixed<8,8>[{}],\n  accum: exact{{format: \
+                 fixed<24,24>}},\n  act: none,\n}} : [5, {outputs}] fixed<24,24,TRN,WRAP>\n%2 = affine(%1) \"s\" {{scale: \
+                 ufixed<6,0>[{}], bias: fixed<16,10>[{}], act: none}} : [5, {outputs}] {y}\n%3 = output(%2) \"y\" \
+                 {{index: 0, tensor: \"y\", onnx_shape: [5, {outputs}], perm: [0, 1]}} : [5, {outputs}] {y}\n",
+                codes(6 * outputs, -128, 127),
+                codes(outputs, 0, 63),
+                codes(outputs, -32768, 32767),
+            );
+            let program = hs_hw::text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            assert_eq!(program.verify(), Ok(()));
+            let options = Options { layout: Some(Layout::Rows), ..Options::default() };
+            let plan = Emulator::new(program.clone(), &options).unwrap().plan();
+            assert!(plan.nodes[1].kernel.contains("scaled"), "{plan}");
+            assert_eq!(difference(&program, 1), None, "{text}");
+        }
+    }
 }
 
 #[test]

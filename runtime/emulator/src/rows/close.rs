@@ -1,9 +1,13 @@
 //! From the sums of a tile to codes of the result.
 
+#[cfg(target_arch = "x86_64")]
+use super::bytes::{Bytes, LINES};
 use super::{
     kernel::VECTOR,
     storage::{Storage, Tensor, each},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::Isa;
 use crate::{
     dot::{SPLIT, Stage},
     lane::Stored,
@@ -129,13 +133,60 @@ impl Close {
 
     /// Writes the codes of a tile.
     pub(super) fn run(&self, isa: Checked, sums: &Sums<'_>, out: &mut Tensor) {
-        each!(out, out => isa.run(Tile { close: self, sums, out: &mut out[..] }));
+        let done = self.bytes(isa, sums, out);
+        each!(out, out => isa.run(Tile { close: self, sums, done, out: &mut out[..] }));
+    }
+
+    /// Writes codes of a byte, four lines of which are a vector, where there is an explicit kernel for it; the number of
+    /// lines it has written.
+    #[cfg(target_arch = "x86_64")]
+    fn bytes(&self, isa: Checked, sums: &Sums<'_>, out: &mut Tensor) -> usize {
+        let whole = LINES * VECTOR;
+        let lines = sums.first..sums.first + LINES;
+        let (scale, plain) = match &self.then {
+            _ if self.split || sums.outputs < whole || isa.isa() < Isa::Avx512 => return 0,
+            Then::Plain(plain) => (None, plain),
+            Then::Scaled { factors, summands, plain } => {
+                (Some([&factors[lines.clone()], &summands[lines.clone()]]), plain)
+            }
+            Then::Stages(_) => return 0,
+        };
+        let (signed, out): (bool, &mut [u8]) = match out {
+            Tensor::U8(out) => (false, out),
+            Tensor::I8(out) => (true, bytemuck::cast_slice_mut(out)),
+            Tensor::I16(_) | Tensor::U16(_) | Tensor::I32(_) | Tensor::I64(_) => return 0,
+        };
+        let (lo, hi) = if signed { (-128, 127) } else { (0, 255) };
+        if plain.lo < lo || plain.hi > hi {
+            return 0;
+        }
+        let bytes = Bytes {
+            acc: sums.acc,
+            lines: sums.lines,
+            init: &self.init[lines],
+            scale,
+            drop: plain.drop,
+            // The instructions that pack clamp as well.
+            bounds: ((plain.lo, plain.hi) != (lo, hi)).then_some((plain.lo, plain.hi)),
+            signed,
+            out: &mut out[sums.at..],
+            stride: sums.stride,
+        };
+        bytes.write(isa);
+        LINES
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn bytes(&self, _: Checked, _: &Sums<'_>, _: &mut Tensor) -> usize {
+        0
     }
 }
 
 struct Tile<'a, S> {
     close: &'a Close,
     sums: &'a Sums<'a>,
+    /// Lines that are written already.
+    done: usize,
     out: &'a mut [S],
 }
 
@@ -246,11 +297,11 @@ impl Apply for StagesOf<'_> {
 impl<S: Stored> Tile<'_, S> {
     #[inline(always)]
     fn close<const SPLIT_SUMS: bool>(self, line: impl Line) {
-        let Self { close, sums, out } = self;
+        let Self { close, sums, done, out } = self;
         let lines = if SPLIT_SUMS { sums.lines / 2 } else { sums.lines };
         let init = &close.init[sums.first..sums.first + sums.lines];
         let out = &mut out[sums.at..];
-        for l in 0..lines {
+        for l in done..lines {
             let low = if SPLIT_SUMS { (init[lines + l], (lines + l) * VECTOR) } else { ([0; VECTOR], 0) };
             let parts = [(init[l], l * VECTOR), low];
             let n = VECTOR.min(sums.outputs - l * VECTOR);

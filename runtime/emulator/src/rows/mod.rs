@@ -4,6 +4,8 @@
 //! Convolutions read each input element many times, so it pays that elements are small, that a few rows fit the
 //! cache and that outputs, not rows, share a vector. What has no kernel here runs in lanes, between transpositions.
 
+#[cfg(target_arch = "x86_64")]
+mod bytes;
 mod close;
 mod compile;
 mod dot;
