@@ -62,10 +62,8 @@ struct Terms {
     n: usize,
 }
 
-/// Pixels whose sums are kept at a time, and bytes of weights they are multiplied with then, about: few enough for the
-/// first-level cache.
+/// Pixels whose sums are kept at a time, about: few enough for the first-level cache.
 const TOGETHER: usize = 48;
-const WEIGHTS: usize = 20 << 10;
 
 /// The only part of a weight that is multiplied whole.
 const WHOLE: [fn(i64) -> i64; 1] = [|w| w];
@@ -219,28 +217,19 @@ impl Dot {
                     totals.fill(0);
                 }
                 for (s, section) in self.sections.words.iter().enumerate() {
-                    if section.is_empty() {
-                        acc.fill(0);
-                    }
-                    // Few enough weights at a time that they stay in the first-level cache for all these pixels.
-                    let parts = (section.len() * tile.lines * size_of::<Line>()).div_ceil(WEIGHTS).max(1);
-                    let step = section.len().div_ceil(parts).max(1);
-                    for words in section.clone().step_by(step).map(|at| at..section.end.min(at + step)) {
-                        let begin = tile.weights.start;
-                        let job = Job {
-                            x: &x[tile.shift..],
-                            pixels: places.get(first..first + n),
-                            tile: most,
-                            words: self.words.get(words.clone()),
-                            weights: &self.weights
-                                [begin + words.start * tile.lines..begin + words.end * tile.lines],
-                            lines: tile.lines,
-                            shifts: tile.shifts,
-                            acc: &mut *acc,
-                            resume: words.start > section.start,
-                        };
-                        run(*isa, self.multiply, job);
-                    }
+                    let begin = tile.weights.start;
+                    let weights = begin + section.start * tile.lines..begin + section.end * tile.lines;
+                    let job = Job {
+                        x: &x[tile.shift..],
+                        pixels: places.get(first..first + n),
+                        tile: most,
+                        words: self.words.get(section.clone()),
+                        weights: &self.weights[weights],
+                        lines: tile.lines,
+                        shifts: tile.shifts,
+                        acc: &mut *acc,
+                    };
+                    run(*isa, self.multiply, job);
                     if several {
                         let starts = &self.sections.starts[s][tile.first..tile.first + tile.lines];
                         isa.run(Carry { acc, totals, starts });

@@ -95,9 +95,8 @@ pub(super) struct Job<'a> {
     pub(super) lines: usize,
     /// Bytes from where each vector's input elements begin, where outputs have their own.
     pub(super) shifts: [usize; MOST_LINES],
-    /// A vector for each line of each pixel, and whether sums begin with what is there, not with zero.
+    /// A vector for each line of each pixel.
     pub(super) acc: &'a mut [i32],
-    pub(super) resume: bool,
 }
 
 /// Most vectors of a tile.
@@ -156,9 +155,7 @@ impl Kernel for Portable<'_, '_> {
         macro_rules! sum {
             (|$word:ident, $lane:ident, $w:ident| $sum:expr) => {
                 for (acc, pixel) in job.acc.chunks_exact_mut(job.lines * VECTOR).zip(job.pixels.all()) {
-                    if !job.resume {
-                        acc.fill(0);
-                    }
+                    acc.fill(0);
                     for (word, lines) in job.words.all().iter().zip(job.weights.chunks_exact(job.lines)) {
                         for (l, line) in lines.iter().enumerate() {
                             let $word = &job.x[pixel + word + job.shifts[l]..];

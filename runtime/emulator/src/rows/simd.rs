@@ -15,7 +15,7 @@ use hs_runtime::isa::Checked;
 macro_rules! kernel {
     (
         $name:ident, $features:literal, $register:ty, $parts:literal, $each:literal, $zero:expr, $splat:ident,
-        |$from:ident| $begin:expr, |$p:ident| $load:expr, |$x:ident| $input:expr,
+        |$p:ident| $load:expr, |$x:ident| $input:expr,
         |$sum:ident, $a:ident, $b:ident, $half:ident, $drop:ident| $add:expr, |$to:ident, $v:ident| $store:expr
     ) => {
         #[target_feature(enable = $features)]
@@ -28,18 +28,6 @@ macro_rules! kernel {
                 job.pixels.all().chunks_exact(P).zip(job.acc.chunks_exact_mut(P * L * VECTOR))
             {
                 let mut sums = [[[$zero; $parts]; L]; P];
-                if job.resume {
-                    for (p, sums) in sums.iter_mut().enumerate() {
-                        for (l, sums) in sums.iter_mut().enumerate() {
-                            for (part, sum) in sums.iter_mut().enumerate() {
-                                let at = (p * L + l) * VECTOR + part * PART;
-                                let $from = &acc[at..at + PART];
-                                // SAFETY: the slice has as many elements as the register.
-                                *sum = unsafe { $begin };
-                            }
-                        }
-                    }
-                }
                 let mut w = job.weights.as_ptr().cast::<i32>();
                 let mut pixels = [job.x.as_ptr(); P];
                 for (from, pixel) in pixels.iter_mut().zip(places) {
@@ -95,7 +83,6 @@ macro_rules! avx512 {
             $each,
             _mm512_setzero_si512(),
             _mm512_set1_epi32,
-            |from| _mm512_loadu_si512(from.as_ptr().cast()),
             |p| _mm512_load_si512(p.cast()),
             |$x| $input,
             |$sum, $a, $b, $half, $drop| $add,
@@ -115,7 +102,6 @@ macro_rules! avx2 {
             $each,
             _mm256_setzero_si256(),
             _mm256_set1_epi32,
-            |from| _mm256_loadu_si256(from.as_ptr().cast()),
             |p| _mm256_load_si256(p.cast()),
             |$x| $input,
             |$sum, $a, $b, $half, $drop| $add,
