@@ -9,7 +9,7 @@ use std::{
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -22,6 +22,9 @@ const DIRECTORY: &str = "/dev/shm";
 const MAX_REGIONS: usize = 4096;
 /// Bytes that are read or written at a time at most.
 const MAX_BYTES: u64 = 2 << 30;
+/// Bytes of memory at most that are kept for the next reads, and of a piece at least: small ones cost little.
+const SPARE: usize = 64 << 20;
+const SPARE_PIECE: usize = 64 << 10;
 
 /// A registered region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,54 @@ pub struct Region {
 pub struct SharedMemory {
     allowed: bool,
     regions: RwLock<BTreeMap<String, Arc<Open>>>,
+    spare: Arc<Spare>,
+}
+
+/// Memory that was read into and is free again: fresh pages cost more than what is read into them.
+#[derive(Debug, Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+/// What was read; its memory is spare afterwards.
+struct Loan {
+    data: Vec<u8>,
+    home: Arc<Spare>,
+}
+
+impl Spare {
+    /// Memory of `size` bytes of whatever content; new one where none of about that size is spare.
+    fn take(&self, size: usize) -> Vec<u8> {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |data: &Vec<u8>| (size..=size.saturating_mul(2)).contains(&data.capacity());
+        let found = spare.iter().position(fits).map(|at| spare.swap_remove(at));
+        drop(spare);
+        let mut data = found.unwrap_or_else(|| vec![0; size]);
+        data.resize(size, 0);
+        data
+    }
+
+    /// Keeps memory, what has been kept longest for it being given up.
+    fn keep(&self, data: Vec<u8>) {
+        if data.capacity() < SPARE_PIECE {
+            return;
+        }
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.push(data);
+        while spare.iter().map(Vec::capacity).sum::<usize>() > SPARE {
+            spare.remove(0);
+        }
+    }
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.home.keep(std::mem::take(&mut self.data));
+    }
 }
 
 #[derive(Debug)]
@@ -52,7 +103,7 @@ struct Open {
 impl SharedMemory {
     /// No region. `allowed`: whether clients may register any.
     pub fn new(allowed: bool) -> Self {
-        Self { allowed, regions: RwLock::default() }
+        Self { allowed, regions: RwLock::default(), spare: Arc::default() }
     }
 
     /// Registers `byte_size` bytes at `offset` of the object `key`.
@@ -138,9 +189,9 @@ impl SharedMemory {
     pub fn read(&self, name: &str, offset: u64, byte_size: u64) -> Result<Bytes, ServeError> {
         let open = self.find(name)?;
         let (at, size) = open.place(offset, byte_size)?;
-        let mut data = vec![0; size];
-        open.file.read_exact_at(&mut data, at).map_err(|e| open.failed("read", &e))?;
-        Ok(data.into())
+        let mut loan = Loan { data: self.spare.take(size), home: Arc::clone(&self.spare) };
+        open.file.read_exact_at(&mut loan.data, at).map_err(|e| open.failed("read", &e))?;
+        Ok(Bytes::from_owner(loan))
     }
 
     /// Writes `data` at `offset` of a region, into the `byte_size` bytes that the request set apart.
@@ -270,6 +321,31 @@ mod tests {
         let expected = (Code::NotFound, "Unable to find shared memory region: 'b'".to_owned());
         assert_eq!(code(shm.read("b", 0, 1)), expected);
         assert_eq!(code(shm.status("b")), expected);
+    }
+
+    #[test]
+    fn memory_is_used_again_up_to_a_bound() {
+        let spare = Arc::new(Spare::default());
+        let loan = |size: usize| Loan { data: spare.take(size), home: Arc::clone(&spare) };
+        let kept = || spare.0.lock().unwrap().iter().map(Vec::capacity).sum::<usize>();
+        let first = loan(10 * SPARE_PIECE);
+        let at = first.data.as_ptr();
+        drop(first);
+        let again = loan(9 * SPARE_PIECE);
+        assert_eq!((again.data.as_ptr(), again.as_ref().len(), kept()), (at, 9 * SPARE_PIECE, 0));
+        // It is too large for so few, and too small for more.
+        drop(again);
+        assert_ne!(loan(SPARE_PIECE).data.as_ptr(), at);
+        assert_ne!(loan(11 * SPARE_PIECE).data.as_ptr(), at);
+        let before = spare.0.lock().unwrap().len();
+        drop((loan(0), loan(1)));
+        assert_eq!(spare.0.lock().unwrap().len(), before);
+        for _ in 0..3 {
+            drop((loan(SPARE / 2), loan(SPARE / 2), loan(SPARE / 2 + 1)));
+            assert!(kept() <= SPARE, "{}", kept());
+        }
+        drop(loan(SPARE + 1));
+        assert_eq!(kept(), 0);
     }
 
     #[test]
