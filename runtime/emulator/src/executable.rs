@@ -46,7 +46,7 @@ impl Emulator {
         &self,
         inputs: &[Tensor],
         raw: bool,
-        sink: impl Fn(&mut [T]) -> Sink<'_>,
+        sink: fn(&mut [T]) -> Sink<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
         let rows = self.rows(inputs.iter().map(Tensor::shape))?;
         let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
@@ -64,12 +64,9 @@ impl Emulator {
         &self,
         rows: usize,
         encode: &Encode<'_>,
-        sink: impl Fn(&mut [T]) -> Sink<'_>,
+        sink: fn(&mut [T]) -> Sink<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
-        let mut results: Vec<Vec<T>> =
-            self.outputs.iter().map(|o| vec![T::ZERO; o.row_len() * rows]).collect();
-        let sinks = self.sinks(&mut results, rows, sink);
-        self.run_blocks(rows, sinks, encode)?;
+        let results = self.run_blocks(rows, encode, sink)?;
         let tensor = |(layout, data): (&Layout, Vec<T>)| {
             let shape: Vec<usize> = [rows].into_iter().chain(layout.onnx_shape().iter().copied()).collect();
             Tensor::of(shape, data).expect("as many elements as the shape has")

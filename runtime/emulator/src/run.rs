@@ -1,13 +1,14 @@
 //! Batches: blocks of rows through the whole network, on all threads.
 
 use std::{
+    mem::MaybeUninit,
     ops::Range,
     sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
 use hs_hw::{Op, Program, VerifyError};
-use hs_runtime::{RunError, TensorInfo, codes::Layout};
+use hs_runtime::{Element, RunError, TensorInfo, codes::Layout};
 
 use crate::{
     Isa, NodePlan, Plan, Width,
@@ -29,7 +30,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Whether these threads do all the work, the caller's none: then emulators never compute on more.
     pub strict_threads: bool,
-    /// Rows of a block, at least 1; `None`: so many that a block's tensors fit the cache.
+    /// Rows of a block, at least 1, spread over all threads; `None`: so many that a block's tensors fit the cache, and
+    /// no more threads than have enough to do.
     pub block: Option<usize>,
     /// Integers to compute and store in at least, though narrower ones are proved to do; for tests.
     pub least_width: Option<Width>,
@@ -73,6 +75,8 @@ pub struct Emulator {
     isa: Checked,
     pub(crate) threads: usize,
     block: usize,
+    /// Whether the block's size was asked for.
+    asked: bool,
     /// Multiplications of a row, and as much for each input as its conversion costs.
     pub(crate) row_work: u64,
     pub(crate) strict: bool,
@@ -88,6 +92,9 @@ enum Engine {
 
 /// Fewer rows than this would leave most lanes empty.
 const FEW: usize = 8;
+
+/// Multiplications that are worth another thread: some 5 to 50 µs, and a thread that sleeps takes as long to wake.
+const SHARE: u64 = 1 << 20;
 
 /// Memory of one thread.
 #[derive(Default)]
@@ -112,21 +119,12 @@ pub(crate) enum Sink<'a> {
     Codes(&'a mut [i64]),
 }
 
-impl Sink<'_> {
-    fn reborrow(&mut self) -> Sink<'_> {
-        match self {
-            Self::F32(to) => Sink::F32(to),
-            Self::F64(to) => Sink::F64(to),
-            Self::Raw(to) => Sink::Raw(to),
-            Self::Codes(to) => Sink::Codes(to),
-        }
-    }
-}
-
-/// Rows that run together, and where each of their outputs goes.
-struct Block<'a, 'to> {
+/// Rows that run together.
+struct Block<'a, 'to, T> {
     rows: Range<usize>,
-    sinks: &'a mut [Sink<'to>],
+    /// Where each of their outputs goes: without an error it is written.
+    to: &'a mut [&'to mut [MaybeUninit<T>]],
+    sink: fn(&mut [T]) -> Sink<'_>,
 }
 
 /// Bytes of a block's tensors that should stay in the first-level cache, beside weights, and in the second-level one.
@@ -177,6 +175,7 @@ impl Emulator {
             threads,
             strict: options.strict_threads,
             block,
+            asked: options.block.is_some(),
             workers: OnceLock::new(),
             scratch: Mutex::default(),
             program,
@@ -216,13 +215,13 @@ impl Emulator {
             by_bytes!(out, |out| out.fill([0; _]));
             Ok(())
         };
-        let mut results: Vec<Vec<i64>> = self.outputs.iter().map(|o| vec![0; o.row_len() * rows]).collect();
+        let mut results: Vec<Vec<i64>> = self.room(rows);
         let mut best = vec![f64::INFINITY; plan.nodes.len()];
         let mut scratch = self.borrow();
         for _ in 0..=RUNS {
             let mut times = vec![0.0; plan.nodes.len()];
-            let mut sinks: Vec<Sink<'_>> = results.iter_mut().map(|r| Sink::Codes(r)).collect();
-            let block = Block { rows: 0..rows, sinks: &mut sinks };
+            let mut to: Vec<_> = results.iter_mut().map(Vec::spare_capacity_mut).collect();
+            let block = Block { rows: 0..rows, to: &mut to, sink: |to| Sink::Codes(to) };
             self.run_block(engine, block, (&zeros, Some(&mut times)), &mut scratch)?;
             best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
         }
@@ -250,9 +249,7 @@ impl Emulator {
                 });
             }
         }
-        let mut results: Vec<Vec<i64>> = self.outputs.iter().map(|o| vec![0; o.row_len() * rows]).collect();
-        let sinks = self.sinks(&mut results, rows, Sink::Codes);
-        self.run_blocks(rows, sinks, &|i, rows, out| {
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
             let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
             let codes = &inputs[i][rows.start * n..rows.end * n];
             // Tensors have at most 64 bits, 63 when unsigned.
@@ -270,8 +267,8 @@ impl Emulator {
                 code: i128::from(codes[at]),
                 ty: layout.ty().to_string(),
             })
-        })?;
-        Ok(results)
+        };
+        self.run_blocks(rows, &encode, |to| Sink::Codes(to))
     }
 
     pub(crate) fn check_number(&self, found: usize) -> Result<(), RunError> {
@@ -282,9 +279,16 @@ impl Emulator {
         Err(RunError::Inputs { expected, found })
     }
 
+    /// Threads that so many rows are spread over: not more than have enough to do to be worth waking.
+    fn threads_for(&self, rows: usize) -> usize {
+        let worth = self.row_work.saturating_mul(rows as u64) / SHARE;
+        let worth = usize::try_from(worth).unwrap_or(usize::MAX);
+        if self.asked { self.threads } else { worth.clamp(1, self.threads) }
+    }
+
     /// Rows of a block when `rows` are to run: fewer than planned where that keeps more threads busy.
     pub(crate) fn block_for(&self, rows: usize) -> usize {
-        let share = rows.div_ceil(self.threads).max(1).next_multiple_of(self.engine.chunk());
+        let share = rows.div_ceil(self.threads_for(rows)).max(1).next_multiple_of(self.engine.chunk());
         self.block.min(share)
     }
 
@@ -298,48 +302,53 @@ impl Emulator {
         }
     }
 
-    /// Where the outputs of each block of so many rows go: those of the first block, then those of the next.
-    pub(crate) fn sinks<'a, T>(
-        &self,
-        results: &'a mut [Vec<T>],
-        rows: usize,
-        sink: impl Fn(&'a mut [T]) -> Sink<'a>,
-    ) -> Vec<Sink<'a>> {
-        let block = self.block_for(rows);
-        let parts = |(layout, result): (&Layout, &'a mut Vec<T>)| result.chunks_mut(layout.row_len() * block);
-        let mut parts: Vec<_> = self.outputs.iter().zip(results).map(parts).collect();
-        let blocks = rows.div_ceil(block);
-        let mut sinks = Vec::with_capacity(blocks * parts.len());
-        for _ in 0..blocks {
-            sinks.extend(parts.iter_mut().filter_map(Iterator::next).map(&sink));
-        }
-        sinks
+    /// Room for the elements of each output.
+    fn room<T>(&self, rows: usize) -> Vec<Vec<T>> {
+        self.outputs.iter().map(|o| Vec::with_capacity(o.row_len() * rows)).collect()
     }
 
-    /// Runs all blocks. Of several errors the one in the first row counts.
-    pub(crate) fn run_blocks(
+    /// Runs all blocks: the elements of each output. Of several errors the one in the first row counts.
+    #[allow(unsafe_code)]
+    pub(crate) fn run_blocks<T: Element>(
         &self,
         rows: usize,
-        mut sinks: Vec<Sink<'_>>,
         encode: &Encode<'_>,
-    ) -> Result<(), RunError> {
+        sink: fn(&mut [T]) -> Sink<'_>,
+    ) -> Result<Vec<Vec<T>>, RunError> {
         let (engine, block, outputs) = (self.engine_for(rows), self.block_for(rows), self.outputs.len());
-        let run = |i: usize, sinks: &mut [Sink<'_>], scratch: &mut Scratch| {
+        let mut results: Vec<Vec<T>> = self.room(rows);
+        // The outputs of the first block, then those of the next.
+        let mut parts = Vec::with_capacity(rows.div_ceil(block) * outputs);
+        let mut left: Vec<_> = results.iter_mut().map(Vec::spare_capacity_mut).collect();
+        for first in (0..rows).step_by(block) {
+            let n = block.min(rows - first);
+            for (left, o) in left.iter_mut().zip(&self.outputs) {
+                parts.extend(left.split_off_mut(..o.row_len() * n));
+            }
+        }
+        debug_assert_eq!(parts.len(), rows.div_ceil(block) * outputs);
+        let run = |i: usize, to: &mut [&mut [MaybeUninit<T>]], scratch: &mut Scratch| {
             let rows = i * block..rows.min((i + 1) * block);
-            self.run_block(engine, Block { rows, sinks }, (encode, None), scratch)
+            self.run_block(engine, Block { rows, to, sink }, (encode, None), scratch)
         };
-        if self.threads == 1 || rows <= block {
+        if self.threads_for(rows) == 1 || rows <= block {
             let mut in_turn = || {
                 let mut scratch = self.borrow();
-                let mut blocks = sinks.chunks_mut(outputs).enumerate();
-                let result = blocks.try_for_each(|(i, sinks)| run(i, sinks, &mut scratch));
+                let mut blocks = parts.chunks_mut(outputs).enumerate();
+                let result = blocks.try_for_each(|(i, parts)| run(i, parts, &mut scratch));
                 self.give_back(scratch);
                 result
             };
-            return if self.strict { self.workers()?.run(in_turn) } else { in_turn() };
+            if self.strict { self.workers()?.run(in_turn) } else { in_turn() }?;
+        } else {
+            let memory = (|| self.borrow(), |scratch| self.give_back(scratch));
+            self.workers()?.each(parts.chunks_mut(outputs), memory, run)?;
         }
-        let memory = (|| self.borrow(), |scratch| self.give_back(scratch));
-        self.workers()?.each(sinks.chunks_mut(outputs), memory, run)
+        for (result, o) in results.iter_mut().zip(&self.outputs) {
+            // SAFETY: without an error every block has written all of its part.
+            unsafe { result.set_len(o.row_len() * rows) };
+        }
+        Ok(results)
     }
 
     fn workers(&self) -> Result<&Workers, RunError> {
@@ -361,10 +370,10 @@ impl Emulator {
         }
     }
 
-    fn run_block(
+    fn run_block<T: Element>(
         &self,
         engine: EngineRef<'_>,
-        block: Block<'_, '_>,
+        block: Block<'_, '_, T>,
         (encode, times): (&Encode<'_>, Option<&mut [f64]>),
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
@@ -378,18 +387,14 @@ impl Emulator {
         if let Some(e) = inputs.first {
             return Err(e);
         }
-        for (i, (layout, sink)) in self.outputs.iter().zip(block.sinks).enumerate() {
+        for (i, (layout, to)) in self.outputs.iter().zip(block.to).enumerate() {
+            // The zeros are overwritten while they are in this thread's cache.
+            let sink = (block.sink)(zeros(&mut to[..layout.row_len() * n]));
             match engine {
                 EngineRef::Lanes(c) => {
-                    drain(
-                        &bufs[c.outputs[i]],
-                        (n, n.next_multiple_of(CHUNK)),
-                        layout,
-                        sink.reborrow(),
-                        results,
-                    );
+                    drain(&bufs[c.outputs[i]], (n, n.next_multiple_of(CHUNK)), layout, sink, results);
                 }
-                EngineRef::Rows(r) => r.output((i, n), rows, layout, sink.reborrow(), results),
+                EngineRef::Rows(r) => r.output((i, n), rows, layout, sink, results),
             }
         }
         Ok(())
@@ -543,6 +548,16 @@ pub(crate) fn run_step(step: &Step, bufs: &[Buf], out: &mut Buf, cx: &mut Cx<'_>
         Width::I64 => step.run::<i64>(bufs, out, cx),
         Width::I128 => step.run::<i128>(bufs, out, cx),
     }
+}
+
+/// The same elements, all zero.
+#[allow(unsafe_code)]
+fn zeros<T: Element>(to: &mut [MaybeUninit<T>]) -> &mut [T] {
+    for element in &mut *to {
+        element.write(T::ZERO);
+    }
+    // SAFETY: each has just been written.
+    unsafe { to.assume_init_mut() }
 }
 
 /// The low bytes of a code.

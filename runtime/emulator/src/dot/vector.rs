@@ -2,8 +2,9 @@
 //! registers over all terms and through the casts. A word of each lane holds one, two or four elements; weights
 //! lie alike and are broadcast.
 //!
-//! `unsafe` here is of two kinds: loads and stores through a pointer to as many integers as a vector has, and calls
-//! of functions compiled for an instruction set whose presence a [`Checked`] proves.
+//! `unsafe` here is of two kinds: loads and stores through a pointer to as many integers as a vector has, which a slice
+//! checked once a piece or a tile holds (checks at each word would take a fifth of the time), and calls of functions
+//! compiled for an instruction set whose presence a [`Checked`] proves.
 
 #![allow(unsafe_code)]
 
@@ -27,20 +28,27 @@ macro_rules! vectors {
             pub(super) type Vector = $vector;
             pub(super) const LANES: usize = $lanes;
 
+            /// Two vectors that lie side by side.
+            ///
+            /// # Safety
+            /// `from` points at as many integers.
             #[inline]
             #[target_feature(enable = $features)]
-            pub(super) fn load(from: &[i32]) -> Vector {
-                let from: &[i32] = &from[..LANES];
-                // SAFETY: the slice has as many elements as the vector.
-                unsafe { $load(from.as_ptr().cast()) }
+            pub(super) unsafe fn load(from: *const i32) -> [Vector; 2] {
+                // SAFETY: the caller's.
+                unsafe { [$load(from.cast()), $load(from.add(LANES).cast())] }
             }
 
+            /// # Safety
+            /// As many integers as the vectors have may be written to `to`.
             #[inline]
             #[target_feature(enable = $features)]
-            pub(super) fn store(to: &mut [i32], v: Vector) {
-                let to: &mut [i32] = &mut to[..LANES];
-                // SAFETY: the slice has as many elements as the vector.
-                unsafe { $store(to.as_mut_ptr().cast(), v) }
+            pub(super) unsafe fn store(to: *mut i32, [a, b]: [Vector; 2]) {
+                // SAFETY: the caller's.
+                unsafe {
+                    $store(to.cast(), a);
+                    $store(to.add(LANES).cast(), b);
+                }
             }
 
             #[inline]
@@ -245,6 +253,9 @@ macro_rules! kernel {
             let lanes = tile.lanes;
             let extra = ($v::splat(half), drop);
             let init: &[i32; T] = tile.init.try_into().expect("a start for each sum");
+            assert!(lanes.is_multiple_of(STEP), "planned: whole vectors of lanes");
+            let group = tile.packing.group();
+            let to = tile.to[..outputs.div_ceil(group) * lanes].as_mut_ptr();
             for first in (0..lanes).step_by(STEP) {
                 let mut a = [$v::splat(0); T];
                 for t in 0..T {
@@ -252,12 +263,13 @@ macro_rules! kernel {
                 }
                 let mut b = a;
                 for piece in tile.pieces {
-                    let x = &tile.x[piece.x * lanes + first..];
+                    let x = &tile.x[piece.x * lanes..(piece.x + piece.n) * lanes];
                     let (w, _) = tile.w[piece.w * T..(piece.w + piece.n) * T].as_chunks::<T>();
-                    for (i, w) in w.iter().enumerate() {
-                        let row = &x[i * lanes..];
-                        let x = $v::load(row);
-                        let y = $v::load(&row[$v::LANES..]);
+                    let mut from = x.as_ptr().wrapping_add(first);
+                    for w in w {
+                        // SAFETY: `x` has as many words as `w`, and `STEP` lanes of each from `first` on.
+                        let [x, y] = unsafe { $v::load(from) };
+                        from = from.wrapping_add(lanes);
                         for t in 0..T {
                             let w = $v::splat(w[t]);
                             a[t] = $multiply(a[t], x, w, extra);
@@ -330,30 +342,33 @@ macro_rules! kernel {
                         }
                     }
                 }
+                let mut next = to.wrapping_add(first);
+                let mut put = |words| {
+                    // SAFETY: `to` has a word for each `group` outputs, and `STEP` lanes of it from `first` on.
+                    unsafe { $v::store(next, words) };
+                    next = next.wrapping_add(lanes);
+                };
                 match tile.packing {
                     Packing::Single => {
                         for t in 0..outputs {
-                            let to = &mut tile.to[t * lanes + first..][..STEP];
-                            $v::store(to, a[t]);
-                            $v::store(&mut to[$v::LANES..], b[t]);
+                            put([a[t], b[t]]);
                         }
                     }
                     Packing::Pairs { zero } => {
                         for t in (0..outputs).step_by(2) {
                             // An odd output fills its word with itself.
                             let next = if t + 1 < outputs { t + 1 } else { t };
-                            let to = &mut tile.to[t / 2 * lanes + first..][..STEP];
-                            $v::store(to, $v::pack_pairs([a[t], a[next]], zero));
-                            $v::store(&mut to[$v::LANES..], $v::pack_pairs([b[t], b[next]], zero));
+                            put([
+                                $v::pack_pairs([a[t], a[next]], zero),
+                                $v::pack_pairs([b[t], b[next]], zero),
+                            ]);
                         }
                     }
                     Packing::Quads { zero } => {
                         for t in (0..outputs).step_by(4) {
                             let at = [0, 1, 2, 3].map(|i| if t + i < outputs { t + i } else { t });
-                            let to = &mut tile.to[t / 4 * lanes + first..][..STEP];
-                            $v::store(to, $v::pack_quads([a[at[0]], a[at[1]], a[at[2]], a[at[3]]], zero));
-                            let word = $v::pack_quads([b[at[0]], b[at[1]], b[at[2]], b[at[3]]], zero);
-                            $v::store(&mut to[$v::LANES..], word);
+                            let a = $v::pack_quads([a[at[0]], a[at[1]], a[at[2]], a[at[3]]], zero);
+                            put([a, $v::pack_quads([b[at[0]], b[at[1]], b[at[2]], b[at[3]]], zero)]);
                         }
                     }
                 }
