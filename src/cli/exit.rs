@@ -201,6 +201,7 @@ impl From<RunError> for Failure {
             | RunError::Rows { .. }
             | RunError::Nan { .. }
             | RunError::Code { .. }
+            | RunError::Source { .. }
             | RunError::NoCodes(_) => Self::input(error),
             RunError::Backend { .. } => Self::internal(error),
         }

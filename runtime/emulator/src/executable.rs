@@ -3,8 +3,8 @@
 use std::{ops::Range, sync::Arc};
 
 use hs_runtime::{
-    Availability, Backend, Buffer, Datatype, Executable, LoadError, Model, RunError, Tensor, TensorInfo,
-    codes::Layout,
+    Availability, Backend, Buffer, Datatype, Executable, Input, LoadError, Model, RunError, Tensor,
+    TensorInfo, Values, codes::Layout,
 };
 
 use crate::{
@@ -42,6 +42,17 @@ impl Emulator {
         Ok(rows.unwrap_or(0))
     }
 
+    fn are_floats(&self, datatypes: impl Iterator<Item = Datatype>) -> Result<(), RunError> {
+        match self.inputs.iter().zip(datatypes).find(|(_, found)| *found != Datatype::Fp32) {
+            None => Ok(()),
+            Some((layout, found)) => Err(RunError::Datatype {
+                input: layout.tensor().to_owned(),
+                found,
+                expected: Datatype::Fp32.name(),
+            }),
+        }
+    }
+
     fn run_tensors<T: hs_runtime::Element>(
         &self,
         inputs: &[Tensor],
@@ -49,7 +60,7 @@ impl Emulator {
         sink: fn(&mut [T]) -> Sink<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
         let rows = self.rows(inputs.iter().map(Tensor::shape))?;
-        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>, _: &mut Vec<u8>| {
             let (layout, x) = (&self.inputs[i], &inputs[i]);
             if raw {
                 by_bytes!(out, |out| layout.encode_raw_low(x, rows, out))
@@ -98,17 +109,28 @@ impl Executable for Emulator {
 
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
         let rows = self.rows(inputs.iter().map(Buffer::shape))?;
-        for (layout, buffer) in self.inputs.iter().zip(inputs) {
-            if buffer.datatype() != Datatype::Fp32 {
-                return Err(RunError::Datatype {
-                    input: layout.tensor().to_owned(),
-                    found: buffer.datatype(),
-                    expected: Datatype::Fp32.name(),
-                });
-            }
-        }
-        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
+        self.are_floats(inputs.iter().map(Buffer::datatype))?;
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>, _: &mut Vec<u8>| {
             by_bytes!(out, |out| self.inputs[i].encode_low(&inputs[i], rows, out))
+        };
+        let outputs = self.run_rows(rows, &encode, |out| Sink::F32(out))?;
+        Ok(outputs.into_iter().map(Buffer::from).collect())
+    }
+
+    fn run_inputs(&self, inputs: &[Input]) -> Result<Vec<Buffer>, RunError> {
+        let rows = self.rows(inputs.iter().map(Input::shape))?;
+        self.are_floats(inputs.iter().map(Input::datatype))?;
+        // What lies elsewhere is fetched by the thread that needs it, into its cache.
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>, fetched: &mut Vec<u8>| {
+            let layout = &self.inputs[i];
+            let remote = match &inputs[i] {
+                Input::Buffer(b) => return by_bytes!(out, |out| layout.encode_low(b, rows, out)),
+                Input::Remote(remote) => remote,
+            };
+            let (first, n) = (rows.start, rows.len());
+            let values = Values::new(remote.datatype(), remote.read(layout.tensor(), rows, fetched)?);
+            let encoded = by_bytes!(out, |out| layout.encode_low(values, 0..n, out));
+            encoded.map_err(|e| e.of_rows_from(first))
         };
         let outputs = self.run_rows(rows, &encode, |out| Sink::F32(out))?;
         Ok(outputs.into_iter().map(Buffer::from).collect())

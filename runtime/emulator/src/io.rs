@@ -18,8 +18,9 @@ pub(crate) enum Codes<'a> {
     B8(&'a mut [[u8; 8]]),
 }
 
-/// Writes the codes of an input's rows, in hardware order.
-pub(crate) type Encode<'a> = dyn Fn(usize, Range<usize>, Codes<'_>) -> Result<(), RunError> + Sync + 'a;
+/// Writes the codes of an input's rows, in hardware order; it may use the memory.
+pub(crate) type Encode<'a> =
+    dyn Fn(usize, Range<usize>, Codes<'_>, &mut Vec<u8>) -> Result<(), RunError> + Sync + 'a;
 
 /// Calls a method of a layout that is generic over the number of bytes.
 macro_rules! by_bytes {

@@ -102,6 +102,8 @@ struct Scratch {
     rows: rows::Scratch,
     bufs: Vec<Buf>,
     temps: Temps,
+    /// Rows that have been fetched.
+    fetched: Vec<u8>,
     /// Codes of a block's rows.
     codes: Vec<u8>,
     results: Results,
@@ -211,7 +213,7 @@ impl Emulator {
         let mut plan = self.plan();
         let rows = self.block;
         let engine = self.engine_for(rows.max(FEW));
-        let zeros = |_: usize, _: Range<usize>, out: Codes<'_>| {
+        let zeros = |_: usize, _: Range<usize>, out: Codes<'_>, _: &mut Vec<u8>| {
             by_bytes!(out, |out| out.fill([0; _]));
             Ok(())
         };
@@ -249,7 +251,7 @@ impl Emulator {
                 });
             }
         }
-        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>| {
+        let encode = |i: usize, rows: Range<usize>, out: Codes<'_>, _: &mut Vec<u8>| {
             let (layout, n) = (&self.inputs[i], self.inputs[i].row_len());
             let codes = &inputs[i][rows.start * n..rows.end * n];
             // Tensors have at most 64 bits, 63 when unsigned.
@@ -378,8 +380,8 @@ impl Emulator {
         scratch: &mut Scratch,
     ) -> Result<(), RunError> {
         let n = block.rows.len();
-        let mut inputs = Inputs { encode, rows: block.rows, first: None, times };
-        let Scratch { rows, bufs, temps, codes, results } = scratch;
+        let Scratch { rows, bufs, temps, fetched, codes, results } = scratch;
+        let mut inputs = Inputs { encode, fetched, rows: block.rows, first: None, times };
         match engine {
             EngineRef::Lanes(compiled) => self.run_lanes(compiled, &mut inputs, (bufs, temps, codes)),
             EngineRef::Rows(r) => r.run(self.isa, &mut inputs, rows),
@@ -433,6 +435,7 @@ impl Emulator {
 /// The inputs of a block as they are read.
 pub(crate) struct Inputs<'a> {
     encode: &'a Encode<'a>,
+    fetched: &'a mut Vec<u8>,
     pub(crate) rows: Range<usize>,
     /// The error in the first row that has one.
     pub(crate) first: Option<RunError>,
@@ -461,7 +464,7 @@ impl Inputs<'_> {
     /// The same for some rows of the block.
     pub(crate) fn read_some(&mut self, i: usize, rows: Range<usize>, codes: Codes<'_>) {
         let start = self.rows.start;
-        if let Err(e) = (self.encode)(i, start + rows.start..start + rows.end, codes)
+        if let Err(e) = (self.encode)(i, start + rows.start..start + rows.end, codes, self.fetched)
             && self.first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
         {
             self.first = Some(e);
@@ -576,6 +579,7 @@ fn row_of(e: &RunError) -> usize {
         | RunError::Datatype { .. }
         | RunError::TooManyRows { .. }
         | RunError::Rows { .. }
+        | RunError::Source { .. }
         | RunError::NoCodes(_)
         | RunError::Backend { .. } => 0,
     }

@@ -1,10 +1,13 @@
 //! The emulator as an executable: tensors, errors, plan.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use hs_emulator::{Emulator, EmulatorBackend, Isa, Options, PlanError, Width};
+use hs_emulator::{Emulator, EmulatorBackend, Isa, Layout, Options, PlanError, Width};
 use hs_hw::Program;
-use hs_runtime::{Backend, Buffer, Datatype, Executable, Model, RunError, Tensor};
+use hs_runtime::{Backend, Buffer, Datatype, Executable, Input, Model, Payload, RunError, Source, Tensor};
 
 /// Two inputs; the second is in ONNX channels-first and in hardware channels-last.
 const TEXT: &str = r#"program "two" version 1
@@ -194,6 +197,72 @@ fn the_backend_loads_programs() {
     let none = backend.load(&Model { name: "m".to_owned(), ..Model::default() }).err().unwrap();
     assert_eq!(none.to_string(), "backend 'emulator' runs a compiled program, which 'm' has not");
     assert!(backend.availability().to_string().starts_with("available: "));
+}
+
+/// Floats that lie elsewhere, how many bytes were read at once at most, and how many can be read at all.
+#[derive(Debug)]
+struct Elsewhere(Vec<u8>, AtomicUsize, usize);
+
+impl Source for Elsewhere {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, at: usize, to: &mut [u8]) -> Result<(), String> {
+        self.1.fetch_max(to.len(), Ordering::Relaxed);
+        let all = self.0.get(..self.2).unwrap_or(&self.0);
+        to.copy_from_slice(all.get(at..at + to.len()).ok_or("it is cut short")?);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_lies_elsewhere_is_read_block_by_block() {
+    const ROWS: usize = 1000;
+    let tensors = inputs(ROWS);
+    let bytes = |t: &Tensor| Buffer::from(t.clone()).into_data().to_vec();
+    let elsewhere = |t: &Tensor, bytes: Vec<u8>, end: usize| {
+        let source = Arc::new(Elsewhere(bytes, AtomicUsize::new(0), end));
+        let payload = Payload::Source(Arc::clone(&source) as Arc<dyn Source>);
+        (Input::new(Datatype::Fp32, t.shape().to_vec(), &payload).unwrap(), source)
+    };
+    for layout in [Layout::Lanes, Layout::Rows] {
+        for (threads, block) in [(1, 1000), (1, 64), (3, 33)] {
+            let options = Options {
+                threads: Some(threads),
+                block: Some(block),
+                layout: Some(layout),
+                ..Options::default()
+            };
+            let e = emulator(&options);
+            let [a, b] = [0, 1].map(|i| elsewhere(&tensors[i], bytes(&tensors[i]), usize::MAX));
+            let expected = e.run(&tensors).unwrap().into_iter().map(Buffer::from).collect::<Vec<_>>();
+            assert_eq!(e.run_inputs(&[a.0.clone(), b.0.clone()]).unwrap(), expected);
+            assert_eq!(
+                e.run_inputs(&[Buffer::from(tensors[0].clone()).into(), b.0.clone()]).unwrap(),
+                expected
+            );
+            let most = block.next_multiple_of(32) * 6 * 4;
+            assert!(b.1.1.load(Ordering::Relaxed) <= most, "{options:?}");
+            // The first row that is wrong has its number, whichever block it is in.
+            let mut wrong = bytes(&tensors[1]);
+            for row in [900, 700] {
+                wrong[(row * 6 + 5) * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+            let (wrong, _) = elsewhere(&tensors[1], wrong, usize::MAX);
+            let error = e.run_inputs(&[a.0.clone(), wrong]).unwrap_err();
+            assert!(matches!(error, RunError::Nan { row: 700, element: 5, .. }), "{error}");
+            let (cut, _) = elsewhere(&tensors[1], bytes(&tensors[1]), 999 * 24);
+            let error = e.run_inputs(&[a.0, cut]).unwrap_err();
+            assert_eq!(error.to_string(), "input 'b' cannot be read: it is cut short");
+        }
+    }
+    let e = emulator(&Options::default());
+    let source = Payload::Source(Arc::new(Elsewhere(vec![0; 16], AtomicUsize::new(0), 16)));
+    let wrong = Input::new(Datatype::Fp64, vec![1, 2], &source).unwrap();
+    let b = Input::from(Buffer::from(inputs(1).remove(1)));
+    assert!(matches!(e.run_inputs(&[wrong, b.clone()]), Err(RunError::Datatype { .. })));
+    assert!(matches!(e.run_inputs(&[b]), Err(RunError::Inputs { .. })));
 }
 
 #[test]

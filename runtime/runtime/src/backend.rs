@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use hs_hw::Program;
 
-use crate::{Buffer, CardStatus, Datatype, LoadError, RunError, Tensor};
+use crate::{Buffer, CardStatus, Datatype, Input, LoadError, RunError, Tensor};
 
 /// Name, element type and shape of a model's input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,15 @@ pub trait Executable: Send + Sync {
         };
         let tensors = self.inputs().iter().zip(inputs).map(tensor).collect::<Result<Vec<_>, _>>()?;
         Ok(self.run(&tensors)?.into_iter().map(Buffer::from).collect())
+    }
+
+    /// As [`run_buffers`](Self::run_buffers), on inputs that may lie elsewhere: where the executable has no better way,
+    /// they are fetched first.
+    fn run_inputs(&self, inputs: &[Input]) -> Result<Vec<Buffer>, RunError> {
+        let name = |i: usize| self.inputs().get(i).map_or("", |info| info.name.as_str());
+        let fetch = |(i, input): (usize, &Input)| input.fetch(name(i));
+        let buffers = inputs.iter().enumerate().map(fetch).collect::<Result<Vec<_>, _>>()?;
+        self.run_buffers(&buffers)
     }
 
     /// Whether the first axis of all inputs and outputs is a batch of any size, which [`inputs`](Self::inputs) and

@@ -116,6 +116,14 @@ pub enum RunError {
         /// The input's type.
         ty: String,
     },
+    /// An input that is not here and cannot be had.
+    #[error("input '{input}' cannot be read: {message}")]
+    Source {
+        /// Name of the input.
+        input: String,
+        /// Why.
+        message: String,
+    },
     /// The executable has no codes to show.
     #[error("'{0}' computes in floating point: it has no raw codes")]
     NoCodes(String),
@@ -130,6 +138,18 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// The same of rows that are numbered from `first` on, where it names one.
+    #[must_use]
+    pub fn of_rows_from(self, first: usize) -> Self {
+        match self {
+            Self::Nan { input, row, element } => Self::Nan { input, row: row + first, element },
+            Self::Code { input, row, element, code, ty } => {
+                Self::Code { input, row: row + first, element, code, ty }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the backend failed, so that the same request may succeed elsewhere or later; otherwise it is the
     /// request that is wrong.
     pub fn is_backends(&self) -> bool {
@@ -143,6 +163,7 @@ impl RunError {
             | Self::Rows { .. }
             | Self::Nan { .. }
             | Self::Code { .. }
+            | Self::Source { .. }
             | Self::NoCodes(_) => false,
         }
     }

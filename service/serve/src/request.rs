@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use hs_runtime::{Buffer, Datatype};
+use hs_runtime::{Buffer, Datatype, Payload};
 
 use crate::scheduler::Times;
 
@@ -36,7 +35,7 @@ pub struct InputTensor {
     /// Shape, the batch axis included.
     pub shape: Vec<i64>,
     /// Little-endian elements; strings each after their 32-bit length.
-    pub data: Bytes,
+    pub data: Payload,
 }
 
 /// An output that a request names.

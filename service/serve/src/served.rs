@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use hs_runtime::{Buffer, BufferError};
+use hs_runtime::{Buffer, BufferError, Input};
 
 use crate::{
     InferRequest, InferResponse, InputTensor, LoadedModel, ModelStatistics, OutputTensor, Port, ServeError,
@@ -128,7 +128,7 @@ impl Served {
         })
     }
 
-    /// The request's buffers in the model's order, checked against the model.
+    /// The request's inputs in the model's order, checked against the model.
     fn job(&self, request: &InferRequest) -> Result<Job, ServeError> {
         self.check_names(request)?;
         let mut rows = None;
@@ -148,7 +148,7 @@ impl Served {
                     )));
                 }
             }
-            inputs.push(self.buffer(port, tensor, shape)?);
+            inputs.push(self.input(port, tensor, shape)?);
         }
         let rows = rows.unwrap_or(1);
         if rows == 0 {
@@ -252,7 +252,7 @@ impl Served {
         )))
     }
 
-    fn buffer(&self, port: &Port, tensor: &InputTensor, shape: Vec<usize>) -> Result<Buffer, ServeError> {
+    fn input(&self, port: &Port, tensor: &InputTensor, shape: Vec<usize>) -> Result<Input, ServeError> {
         let (input, model) = (&port.name, &self.spec.name);
         if tensor.datatype != port.datatype {
             return Err(ServeError::invalid(format!(
@@ -260,19 +260,22 @@ impl Served {
                 tensor.datatype, port.datatype
             )));
         }
-        let buffer = Buffer::new(tensor.datatype, shape, tensor.data.clone()).map_err(|e| {
+        let wrong = |e: Result<BufferError, String>| {
             ServeError::invalid(match e {
-                BufferError::Length { expected, found, .. } => format!(
+                Ok(BufferError::Length { expected, found, .. }) => format!(
                     "input byte size mismatch for input '{input}' for model '{model}'. Expected {expected}, got {found}"
                 ),
-                BufferError::Shape(_) | BufferError::Elements { .. } => {
+                Ok(e @ (BufferError::Shape(_) | BufferError::Elements { .. })) => {
                     format!("input '{input}' for model '{model}': {e}")
                 }
+                Err(e) => format!("input '{input}' for model '{model}' cannot be read: {e}"),
             })
-        })?;
-        let Some(to) = &port.reshape else { return Ok(buffer) };
-        let batch = (self.spec.max_batch > 0).then(|| buffer.rows());
-        reshape(buffer, batch, to).ok_or_else(|| {
+        };
+        let found = Input::new(tensor.datatype, shape, &tensor.data).map_err(wrong)?;
+        let Some(to) = &port.reshape else { return Ok(found) };
+        let batch = (self.spec.max_batch > 0).then(|| found.rows());
+        let shape = reshape(found.shape(), batch, to);
+        found.reshaped(shape).ok_or_else(|| {
             ServeError::invalid(format!("input '{input}' cannot be given the shape {}", shape_text(to)))
         })
     }
@@ -302,7 +305,8 @@ impl Served {
                 )));
             }
             if port.reshape.is_some() {
-                buffer = reshape(buffer, batch, &port.dims).ok_or_else(|| {
+                let shape = reshape(buffer.shape(), batch, &port.dims);
+                buffer = Buffer::new(buffer.datatype(), shape, buffer.into_data()).map_err(|_| {
                     ServeError::internal(format!(
                         "output '{}' of model '{}' cannot be given the shape {}",
                         port.name,
@@ -328,14 +332,12 @@ impl Served {
     }
 }
 
-/// The buffer in another shape of as many elements; one -1 in `to` takes what is left.
-fn reshape(buffer: Buffer, batch: Option<usize>, to: &[i64]) -> Option<Buffer> {
-    let total: usize = buffer.shape().iter().product();
+/// The shape `to` for the elements of `from`; one -1 takes what is left.
+fn reshape(from: &[usize], batch: Option<usize>, to: &[i64]) -> Vec<usize> {
+    let total: usize = from.iter().product();
     let fixed: usize = batch.into_iter().chain(to.iter().filter_map(|d| usize::try_from(*d).ok())).product();
     let free = total.checked_div(fixed).unwrap_or(0);
-    let shape: Vec<usize> =
-        batch.into_iter().chain(to.iter().map(|d| usize::try_from(*d).unwrap_or(free))).collect();
-    Buffer::new(buffer.datatype(), shape, buffer.into_data()).ok()
+    batch.into_iter().chain(to.iter().map(|d| usize::try_from(*d).unwrap_or(free))).collect()
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {

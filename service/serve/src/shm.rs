@@ -1,18 +1,21 @@
 //! Memory that clients share with the server: POSIX shared memory, registered by name.
 //!
-//! Nothing is mapped: a client may cut its object short at any time, which would end a server that reads the mapping.
-//! Reading and writing the object as the file that it is copies once and reports that as an error.
+//! Nothing is mapped: a client may cut its object short at any time, which would end a server that reads the mapping, or
+//! change it while it is read. The object is read as the file that it is, by whoever needs its bytes, a few rows at a
+//! time where that can be; what is wrong with it is an error then.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
+    ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
+use hs_runtime::{Payload, Source};
 
 use crate::{Code, ServeError};
 
@@ -181,23 +184,22 @@ impl SharedMemory {
         Ok(regions.values().map(|open| open.region.clone()).collect())
     }
 
-    /// `byte_size` bytes at `offset` of a region, as they are now.
+    /// `byte_size` bytes at `offset` of a region, to be read as they are then; also when the region has been
+    /// unregistered meanwhile. An object that has become shorter gives an error then.
     ///
     /// # Errors
-    /// [`Code::NotFound`], and [`Code::InvalidArgument`] for bytes outside of the region or of an object that has
-    /// become shorter.
-    pub fn read(&self, name: &str, offset: u64, byte_size: u64) -> Result<Bytes, ServeError> {
+    /// [`Code::NotFound`], and [`Code::InvalidArgument`] for bytes outside of the region.
+    pub fn payload(&self, name: &str, offset: u64, byte_size: u64) -> Result<Payload, ServeError> {
         let open = self.find(name)?;
         let (at, size) = open.place(offset, byte_size)?;
-        let mut loan = Loan { data: self.spare.take(size), home: Arc::clone(&self.spare) };
-        open.file.read_exact_at(&mut loan.data, at).map_err(|e| open.failed("read", &e))?;
-        Ok(Bytes::from_owner(loan))
+        Ok(Payload::Source(Arc::new(Part { open, at, size, spare: Arc::clone(&self.spare) })))
     }
 
     /// Writes `data` at `offset` of a region, into the `byte_size` bytes that the request set apart.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and [`Code::InvalidArgument`] for more data than bytes.
+    /// As [`payload`](Self::payload), and [`Code::InvalidArgument`] for more data than bytes, and for an object that has
+    /// become shorter.
     pub fn write(&self, name: &str, offset: u64, byte_size: u64, data: &[u8]) -> Result<(), ServeError> {
         let open = self.find(name)?;
         let (at, size) = open.place(offset, byte_size)?;
@@ -207,7 +209,7 @@ impl SharedMemory {
                 data.len()
             )));
         }
-        open.file.write_all_at(data, at).map_err(|e| open.failed("write", &e))
+        open.file.write_all_at(data, at).map_err(|e| ServeError::invalid(open.failed("write", &e)))
     }
 
     fn find(&self, name: &str) -> Result<Arc<Open>, ServeError> {
@@ -232,14 +234,42 @@ impl Open {
         }
     }
 
-    fn failed(&self, what: &str, e: &io::Error) -> ServeError {
+    fn failed(&self, what: &str, e: &io::Error) -> String {
         let Region { name, key, .. } = &self.region;
         let why = if e.kind() == io::ErrorKind::UnexpectedEof {
             "the object has become shorter".to_owned()
         } else {
             e.to_string()
         };
-        ServeError::invalid(format!("cannot {what} shared memory region '{name}' ('{key}'): {why}"))
+        format!("cannot {what} shared memory region '{name}' ('{key}'): {why}")
+    }
+}
+
+/// Some bytes of a region.
+#[derive(Debug)]
+struct Part {
+    open: Arc<Open>,
+    /// Their place in the object.
+    at: u64,
+    size: usize,
+    spare: Arc<Spare>,
+}
+
+impl Source for Part {
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn read(&self, at: usize, to: &mut [u8]) -> Result<(), String> {
+        assert!(at <= self.size && to.len() <= self.size - at, "{} bytes at {at} of {}", to.len(), self.size);
+        let read = self.open.file.read_exact_at(to, self.at + at as u64);
+        read.map_err(|e| self.open.failed("read", &e))
+    }
+
+    fn fetch(&self, range: Range<usize>) -> Result<Bytes, String> {
+        let mut loan = Loan { data: self.spare.take(range.len()), home: Arc::clone(&self.spare) };
+        self.read(range.start, &mut loan.data)?;
+        Ok(Bytes::from_owner(loan))
     }
 }
 
@@ -296,6 +326,14 @@ mod tests {
         }
     }
 
+    fn read(shm: &SharedMemory, name: &str, offset: u64, byte_size: u64) -> Result<Bytes, ServeError> {
+        let Payload::Source(part) = shm.payload(name, offset, byte_size)? else {
+            panic!("nothing is read yet")
+        };
+        assert_eq!(part.size() as u64, byte_size);
+        part.fetch(0..part.size()).map_err(ServeError::invalid)
+    }
+
     fn code<T: std::fmt::Debug>(result: Result<T, ServeError>) -> (Code, String) {
         let e = result.unwrap_err();
         (e.code, e.message)
@@ -307,8 +345,8 @@ mod tests {
         let shm = SharedMemory::new(true);
         shm.register(object.region("b", 2, 6)).unwrap();
         shm.register(object.region("a", 0, 10)).unwrap();
-        assert_eq!(shm.read("b", 1, 3).unwrap(), b"345"[..]);
-        assert_eq!(shm.read("b", 6, 0).unwrap(), b""[..]);
+        assert_eq!(read(&shm, "b", 1, 3).unwrap(), b"345"[..]);
+        assert_eq!(read(&shm, "b", 6, 0).unwrap(), b""[..]);
         shm.write("b", 4, 2, b"x").unwrap();
         assert_eq!(fs::read(&object.0).unwrap(), b"012345x789");
         let names = |name: &str| shm.status(name).unwrap().into_iter().map(|r| r.name).collect::<Vec<_>>();
@@ -319,7 +357,7 @@ mod tests {
         shm.unregister("").unwrap();
         assert_eq!(names(""), Vec::<String>::new());
         let expected = (Code::NotFound, "Unable to find shared memory region: 'b'".to_owned());
-        assert_eq!(code(shm.read("b", 0, 1)), expected);
+        assert_eq!(code(read(&shm, "b", 0, 1)), expected);
         assert_eq!(code(shm.status("b")), expected);
     }
 
@@ -361,7 +399,7 @@ mod tests {
         let taken = (Code::AlreadyExists, "shared memory region 'r' already in manager".to_owned());
         assert_eq!(code(shm.register(object.region("r", 0, 4))), taken);
         for (offset, size) in [(0, 9), (8, 1), (u64::MAX, 1), (1, u64::MAX)] {
-            let (kind, message) = code(shm.read("r", offset, size));
+            let (kind, message) = code(read(&shm, "r", offset, size));
             assert_eq!(kind, Code::InvalidArgument);
             assert!(message.starts_with("Invalid offset for shared memory region: 'r'"), "{message}");
             assert_eq!(code(shm.write("r", offset, size, b"")).0, Code::InvalidArgument);
@@ -370,10 +408,10 @@ mod tests {
         assert_eq!(fs::read(&object.0).unwrap(), [0; 16]);
         // A client that cuts its object short gets an error, and the server lives.
         File::options().write(true).open(&object.0).unwrap().set_len(10).unwrap();
-        let (kind, message) = code(shm.read("r", 0, 8));
+        let (kind, message) = code(read(&shm, "r", 0, 8));
         assert_eq!(kind, Code::InvalidArgument);
         assert!(message.contains("has become shorter"), "{message}");
-        assert_eq!(shm.read("r", 0, 2).unwrap(), [0; 2][..]);
+        assert_eq!(read(&shm, "r", 0, 2).unwrap(), [0; 2][..]);
     }
 
     #[test]

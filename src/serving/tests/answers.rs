@@ -187,8 +187,12 @@ async fn identity_gives_back_whatever_it_gets() {
     for datatype in Datatype::ALL {
         let model = if *datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
         let data = Bytes::from(vec![0u8; 6 * datatype.size().unwrap_or(4)]);
-        let input =
-            InputTensor { name: "IN".to_owned(), datatype: *datatype, shape: vec![2, 3], data: data.clone() };
+        let input = InputTensor {
+            name: "IN".to_owned(),
+            datatype: *datatype,
+            shape: vec![2, 3],
+            data: data.clone().into(),
+        };
         let request =
             InferRequest { model: model.to_owned(), inputs: vec![input], ..InferRequest::default() };
         let response = server.infer(request).await.unwrap();

@@ -107,7 +107,7 @@ async fn ask(server: &Server, model: &str, inputs: &[Tensor]) -> Result<InferRes
             name: name.clone(),
             datatype: buffer.datatype(),
             shape: buffer.shape().iter().map(|d| *d as i64).collect(),
-            data: buffer.into_data(),
+            data: buffer.into_data().into(),
         }
     };
     let request = InferRequest {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use hs_runtime::Buffer;
+use hs_runtime::{Buffer, Input};
 
 use super::{
     Answer, Core, Done, Times,
@@ -17,7 +17,7 @@ use crate::{
 
 /// Requests whose inputs are one after the other in the same buffers.
 struct Batch {
-    inputs: Vec<Buffer>,
+    inputs: Vec<Input>,
     rows: Vec<usize>,
 }
 
@@ -33,8 +33,13 @@ impl Core {
             inputs.push(request.inputs);
             replies.push(request.reply);
         }
-        let answers = match join(inputs) {
-            Some(inputs) => self.answers(&Batch { inputs, rows }, start, caller),
+        let answers = match join(&inputs) {
+            Some(Ok(inputs)) => self.answers(&Batch { inputs, rows }, start, caller),
+            // One of them cannot be read: alone, each gets what it deserves.
+            Some(Err(_)) => {
+                let alone = |(inputs, rows)| self.answers(&Batch { inputs, rows: vec![rows] }, start, caller);
+                inputs.into_iter().zip(rows).flat_map(alone).collect()
+            }
             None => {
                 let e = ServeError::internal("requests of different shapes were put into one batch");
                 rows.iter().map(|_| Err((e.clone(), Reason::Other))).collect()
@@ -133,16 +138,14 @@ impl Reply {
     }
 }
 
-/// The inputs of all requests, one after the other.
-fn join(mut requests: Vec<Vec<Buffer>>) -> Option<Vec<Buffer>> {
-    if requests.len() == 1 {
-        return requests.pop();
+/// The inputs of all requests, one after the other; `None` where they differ in shape.
+fn join(requests: &[Vec<Input>]) -> Option<Result<Vec<Input>, String>> {
+    if let [request] = requests {
+        return Some(Ok(request.clone()));
     }
-    let count = requests.first()?.len();
-    let mut inputs = Vec::with_capacity(count);
-    for i in 0..count {
-        let parts: Vec<Buffer> = requests.iter().map(|r| r.get(i).cloned()).collect::<Option<_>>()?;
-        inputs.push(Buffer::concat_rows(&parts)?);
-    }
-    Some(inputs)
+    let joined = (0..requests.first()?.len()).map(|i| {
+        let parts: Vec<Input> = requests.iter().map(|r| r.get(i).cloned()).collect::<Option<_>>()?;
+        Input::concat_rows(&parts)
+    });
+    joined.collect()
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use hs_runtime::{Buffer, Executable, RunError};
+use hs_runtime::{Buffer, Executable, Input, RunError};
 
 /// Why a call gave nothing.
 #[derive(Debug)]
@@ -26,13 +26,8 @@ impl Fault {
     /// The same of a call for the rows from `first` on: rows are named as the client numbers them.
     pub(crate) fn of_piece(self, first: usize) -> Self {
         match self {
-            Self::Request(RunError::Nan { input, row, element }) => {
-                Self::Request(RunError::Nan { input, row: row + first, element })
-            }
-            Self::Request(RunError::Code { input, row, element, code, ty }) => {
-                Self::Request(RunError::Code { input, row: row + first, element, code, ty })
-            }
-            other => other,
+            Self::Request(e) => Self::Request(e.of_rows_from(first)),
+            other @ Self::Backend(_) => other,
         }
     }
 }
@@ -40,10 +35,10 @@ impl Fault {
 /// Runs so many rows, or inputs without a batch axis, and checks that the outputs belong to them.
 pub(crate) fn call(
     executable: &dyn Executable,
-    inputs: &[Buffer],
+    inputs: &[Input],
     rows: Option<usize>,
 ) -> Result<Vec<Buffer>, Fault> {
-    let outputs = match catch_unwind(AssertUnwindSafe(|| executable.run_buffers(inputs))) {
+    let outputs = match catch_unwind(AssertUnwindSafe(|| executable.run_inputs(inputs))) {
         Ok(Ok(outputs)) => outputs,
         Ok(Err(e)) if e.is_backends() => return Err(Fault::Backend(e.to_string())),
         Ok(Err(e)) => return Err(Fault::Request(e)),
@@ -90,7 +85,7 @@ impl Caller {
     pub(crate) fn call(
         &mut self,
         executable: &Arc<dyn Executable>,
-        inputs: &[Buffer],
+        inputs: &[Input],
         rows: Option<usize>,
         limit: Duration,
         stuck: &Arc<AtomicUsize>,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hs_runtime::{Buffer, Datatype, Executable, RunError, Tensor, TensorInfo};
+use hs_runtime::{Buffer, Datatype, Executable, Input, Payload, RunError, Source, Tensor, TensorInfo};
 
 use crate::{Runner, scheduler::Job};
 
@@ -135,10 +135,36 @@ pub(crate) fn values(buffer: &Buffer) -> Vec<u32> {
     buffer.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
+/// The same bytes, but elsewhere; where they are `gone`, nobody can read them.
+pub(crate) fn remote(buffer: &Buffer, gone: bool) -> Input {
+    let source = Elsewhere { bytes: buffer.data().clone(), gone };
+    Input::new(buffer.datatype(), buffer.shape().to_vec(), &Payload::Source(Arc::new(source))).unwrap()
+}
+
+#[derive(Debug)]
+struct Elsewhere {
+    bytes: Bytes,
+    gone: bool,
+}
+
+impl Source for Elsewhere {
+    fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn read(&self, at: usize, to: &mut [u8]) -> Result<(), String> {
+        if self.gone {
+            return Err("it is gone".to_owned());
+        }
+        to.copy_from_slice(&self.bytes[at..at + to.len()]);
+        Ok(())
+    }
+}
+
 /// A job of one row a value.
 pub(crate) fn job(values: &[u32]) -> Job {
     Job {
-        inputs: vec![buffer(&[values.len(), 1], values.iter().copied())],
+        inputs: vec![buffer(&[values.len(), 1], values.iter().copied()).into()],
         rows: values.len(),
         priority: 0,
         timeout: None,

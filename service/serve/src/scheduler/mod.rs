@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hs_runtime::{Buffer, CardStatus};
+use hs_runtime::{Buffer, CardStatus, Input};
 use tokio::sync::oneshot;
 
 pub use policy::{Batching, Policy, QueuePolicy, TimeoutAction};
@@ -39,11 +39,11 @@ use crate::{
 /// Threads of one version at most, whatever its configuration and its backend like.
 const MOST_INSTANCES: usize = 512;
 
-/// What a request asks of the scheduler: its buffers, checked against the model.
+/// What a request asks of the scheduler: its inputs, checked against the model.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Inputs in the model's order, the batch axis first where the model has one.
-    pub inputs: Vec<Buffer>,
+    pub inputs: Vec<Input>,
     /// Rows of each input; 1 where the model has no batch axis.
     pub rows: usize,
     /// 1 is the highest; 0: the policy's default.

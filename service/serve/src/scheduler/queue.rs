@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use hs_runtime::Buffer;
+use hs_runtime::Input;
 use tokio::sync::oneshot;
 
 use super::{
@@ -24,7 +24,7 @@ pub(crate) struct Key {
 /// A request that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) inputs: Vec<Buffer>,
+    pub(crate) inputs: Vec<Input>,
     pub(crate) rows: usize,
     pub(crate) arrived: Instant,
     /// When it has waited too long.
@@ -39,7 +39,7 @@ impl Waiting {
 
     /// Whether the two can be one batch: all is the same except the number of rows.
     fn fits(&self, other: &Self) -> bool {
-        let one = |(a, b): (&Buffer, &Buffer)| {
+        let one = |(a, b): (&Input, &Input)| {
             a.datatype() == b.datatype()
                 && !a.shape().is_empty()
                 && !b.shape().is_empty()

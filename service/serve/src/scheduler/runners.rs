@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hs_runtime::{Buffer, RunError};
+use hs_runtime::{Buffer, Input, RunError};
 
 use super::{
     Health,
@@ -105,7 +105,7 @@ impl Runners {
     /// Gives a batch to the first backend that is well, and to the next when that fails.
     pub(crate) fn run(
         &self,
-        inputs: &[Buffer],
+        inputs: &[Input],
         rows: Option<usize>,
         limit: Option<(&mut Caller, Duration)>,
     ) -> Result<Ran<'_>, Failure> {
@@ -182,14 +182,14 @@ impl Member {
     }
 
     /// Runs a batch on the calling thread.
-    pub(crate) fn run_here(&self, inputs: &[Buffer], rows: Option<usize>) -> Result<Ran<'_>, Fault> {
+    pub(crate) fn run_here(&self, inputs: &[Input], rows: Option<usize>) -> Result<Ran<'_>, Fault> {
         self.run_for(Why::Well, inputs, rows, None)
     }
 
     fn run_for(
         &self,
         why: Why,
-        inputs: &[Buffer],
+        inputs: &[Input],
         rows: Option<usize>,
         limit: Option<(&mut Caller, Duration)>,
     ) -> Result<Ran<'_>, Fault> {
@@ -208,7 +208,7 @@ impl Member {
     /// Runs a batch in calls of as many rows as the executable takes.
     fn pieces(
         &self,
-        inputs: &[Buffer],
+        inputs: &[Input],
         rows: Option<usize>,
         mut limit: Option<(&mut Caller, Duration)>,
     ) -> Result<Ran<'_>, Fault> {
@@ -216,7 +216,7 @@ impl Member {
         if self.stuck.load(Ordering::Acquire) >= MOST_STUCK {
             return Err(Fault::Backend(format!("{MOST_STUCK} calls have not returned")));
         }
-        let mut one = |inputs: &[Buffer], rows: Option<usize>| match &mut limit {
+        let mut one = |inputs: &[Input], rows: Option<usize>| match &mut limit {
             None => call(&**executable, inputs, rows),
             Some((caller, limit)) => caller.call(executable, inputs, rows, *limit, &self.stuck),
         };
@@ -228,7 +228,7 @@ impl Member {
         let mut parts: Vec<Vec<Buffer>> = vec![Vec::new(); executable.outputs().len()];
         for start in (0..all).step_by(most) {
             let range = start..all.min(start.saturating_add(most));
-            let piece: Vec<Buffer> = inputs.iter().map(|b| b.slice_rows(range.clone())).collect();
+            let piece: Vec<Input> = inputs.iter().map(|b| b.slice_rows(range.clone())).collect();
             let outputs = one(&piece, Some(range.len())).map_err(|e| e.of_piece(range.start))?;
             for (parts, output) in parts.iter_mut().zip(outputs) {
                 parts.push(output);

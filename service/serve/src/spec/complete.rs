@@ -7,7 +7,7 @@ use hs_model_config::{
     ModelTensorReshape, ModelVersionPolicy, model_config::SchedulingChoice, model_instance_group::Kind,
     model_version_policy,
 };
-use hs_runtime::{Buffer, Executable, RunError, Tensor, TensorInfo};
+use hs_runtime::{Buffer, Executable, Input, RunError, Tensor, TensorInfo};
 
 use super::{DEFAULT_MAX_BATCH, SpecError, ports};
 use crate::LoadedModel;
@@ -279,6 +279,10 @@ impl Executable for Subset {
 
     fn run_buffers(&self, inputs: &[Buffer]) -> Result<Vec<Buffer>, RunError> {
         self.inner.run_buffers(inputs).map(|all| self.pick(all))
+    }
+
+    fn run_inputs(&self, inputs: &[Input]) -> Result<Vec<Buffer>, RunError> {
+        self.inner.run_inputs(inputs).map(|all| self.pick(all))
     }
 
     fn has_batch(&self) -> bool {

@@ -137,7 +137,7 @@ fn input(
                 "contents field must not be specified for input '{name}' of model '{model}', which is in shared memory"
             )));
         }
-        (Some(place), None) => shm.read(&place.region, place.offset, place.byte_size)?,
+        (Some(place), None) => shm.payload(&place.region, place.offset, place.byte_size)?,
         (None, Some(_)) if raw.sent > 0 => {
             return Err(ServeError::invalid(format!(
                 "contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'"
@@ -149,10 +149,10 @@ fn input(
                  memory, '{name}' among them",
                 raw.sent
             ))
-        })?,
+        })?.into(),
         (None, contents) => contents::bytes(datatype, &contents.unwrap_or_default()).map_err(|e| {
             ServeError::invalid(format!("input '{name}' of type '{datatype}' for model '{model}': {e}"))
-        })?,
+        })?.into(),
     };
     Ok(InputTensor { name, datatype, shape, data })
 }

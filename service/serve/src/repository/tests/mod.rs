@@ -168,7 +168,7 @@ async fn start(options: ServerOptions) -> Arc<Server> {
 async fn ask(server: &Server, model: &str, version: &str) -> Result<(u32, u64), ServeError> {
     let datatype = server.model(model, version).map_or(Datatype::Uint32, |m| m.spec().inputs[0].datatype);
     let data = Bytes::copy_from_slice(&1u32.to_le_bytes());
-    let input = InputTensor { name: "x".to_owned(), datatype, shape: vec![1, 1], data };
+    let input = InputTensor { name: "x".to_owned(), datatype, shape: vec![1, 1], data: data.into() };
     let request = InferRequest {
         model: model.to_owned(),
         version: version.to_owned(),

@@ -158,9 +158,40 @@ async fn a_lonely_request_is_not_copied() {
         }));
         let s = scheduler(joining(8), &fake);
         let job = job(&[1]);
-        let address = job.inputs[0].data().as_ptr() as usize;
+        let address = job.inputs[0].fetch("x").unwrap().data().as_ptr() as usize;
         s.run(job).await.unwrap();
         assert_eq!(seen.lock().unwrap().pop(), Some(address));
+    }
+}
+
+#[tokio::test]
+async fn what_lies_elsewhere_is_joined_and_what_is_gone_fails_alone() {
+    let of = |value: u32, gone: Option<bool>| {
+        let here = buffer(&[1, 1], [value]);
+        let input = gone.map_or_else(|| here.clone().into(), |gone| remote(&here, gone));
+        Job { inputs: vec![input], ..job(&[value]) }
+    };
+    for (second, calls) in [(false, vec![vec![0], vec![1, 2, 3]]), (true, vec![vec![0], vec![1], vec![3]])] {
+        let gates = Arc::new(Gates::default());
+        let fake = Arc::new(Fake::new().hook(gates.hook()));
+        let s = scheduler(joining(8), &fake);
+        let first = start(&s, job(&[0]));
+        gates.reached(1);
+        let jobs = [of(1, Some(false)), of(2, Some(second)), of(3, None)];
+        let running = jobs.map(|job| start(&s, job));
+        gates.open(4);
+        answer(first.await);
+        for (i, running) in (1..).zip(running) {
+            match running.await {
+                Ok(done) => assert_eq!(values(&done.outputs[0]), results(&[i])),
+                Err(e) => {
+                    let text = "input 'x' cannot be read: it is gone";
+                    assert_eq!((e.code, e.message.as_str()), (Code::InvalidArgument, text));
+                    assert!(second && i == 2);
+                }
+            }
+        }
+        assert_eq!(fake.calls(), calls);
     }
 }
 
@@ -198,7 +229,7 @@ async fn models_without_a_batch_axis() {
 /// A job of one row of several values.
 fn wide(values: &[u32]) -> Job {
     Job {
-        inputs: vec![buffer(&[1, values.len()], values.iter().copied())],
+        inputs: vec![buffer(&[1, values.len()], values.iter().copied()).into()],
         rows: 1,
         priority: 0,
         timeout: None,

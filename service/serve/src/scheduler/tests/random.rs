@@ -179,7 +179,9 @@ fn run(scenario: &Scenario, values: &[Vec<u32>]) -> (Arc<Scheduler>, Vec<Outcome
             .iter()
             .zip(values)
             .map(|(plan, values)| {
-                let inputs = vec![buffer(&[plan.rows, plan.width], values.iter().copied())];
+                let input = buffer(&[plan.rows, plan.width], values.iter().copied());
+                let elsewhere = values.len() % 2 == 1;
+                let inputs = vec![if elsewhere { remote(&input, false) } else { input.into() }];
                 let job = Job { inputs, rows: plan.rows, priority: plan.priority, timeout: None };
                 tokio::spawn(client(Arc::clone(&s), plan.clone(), job))
             })

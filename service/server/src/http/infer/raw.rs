@@ -63,7 +63,7 @@ fn tensor(port: &Port, batched: bool, body: Bytes) -> Result<InputTensor, HttpEr
     if batched {
         dims.insert(0, 1);
     }
-    Ok(InputTensor { name: String::from(&**name), datatype: port.datatype, shape: dims, data })
+    Ok(InputTensor { name: String::from(&**name), datatype: port.datatype, shape: dims, data: data.into() })
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_body_is_one_string() {
         let t = tensor(&port(Datatype::Bytes, &[1]), true, Bytes::from_static(b"ab")).unwrap();
-        assert_eq!((t.shape, &t.data[..]), (vec![1, 1], &b"\x02\0\0\0ab"[..]));
+        assert_eq!((t.shape, &t.data.bytes().unwrap()[..]), (vec![1, 1], &b"\x02\0\0\0ab"[..]));
         for dims in [&[-1][..], &[2]] {
             let e = tensor(&port(Datatype::Bytes, dims), false, Bytes::from_static(b"ab")).unwrap_err();
             assert!(e.message.contains("must have input shape [1]"), "{}", e.message);

@@ -180,7 +180,7 @@ fn tensor(input: Input<'_>, shm: &SharedMemory, rest: &mut Bytes) -> Result<Inpu
             let read = json::read(datatype, count, data);
             read.map_err(|e| HttpError::bad(format_args!("input '{name}', {datatype}: {e}")))?.into()
         }
-        (None, Some(size), None) if size <= rest.len() => rest.split_to(size),
+        (None, Some(size), None) if size <= rest.len() => rest.split_to(size).into(),
         (None, Some(size), None) => {
             return Err(HttpError::bad(format_args!(
                 "unexpected size for input '{name}', expecting {} additional bytes: 'binary_data_size' is {size}, the \
@@ -192,7 +192,7 @@ fn tensor(input: Input<'_>, shm: &SharedMemory, rest: &mut Bytes) -> Result<Inpu
         (None, None, Some(region)) => {
             let place =
                 place(&name, region, parameters.shared_memory_offset, parameters.shared_memory_byte_size)?;
-            shm.read(&place.region, place.offset, place.byte_size)?
+            shm.payload(&place.region, place.offset, place.byte_size)?
         }
         (data, size, region) => {
             let set = [
@@ -275,15 +275,17 @@ mod tests {
         let Asked { request, wanted } = parsed(text, b"\0\0\x80\x3f\x01\0\0\0q").unwrap();
         assert_eq!(request.id, "xé");
         assert_eq!((request.priority, request.timeout), (2, Some(Duration::from_micros(1500))));
-        let inputs: Vec<_> =
-            request.inputs.iter().map(|i| (&*i.name, i.datatype.name(), &i.shape[..], &i.data[..])).collect();
+        let input = |i: &'_ InputTensor| {
+            (i.name.clone(), i.datatype.name(), i.shape.clone(), i.data.bytes().unwrap().to_vec())
+        };
+        let inputs: Vec<_> = request.inputs.iter().map(input).collect();
         assert_eq!(
             inputs,
             [
-                ("a", "INT8", &[1, 2][..], &[1, 2][..]),
-                ("b", "FP32", &[1], &[0, 0, 0x80, 0x3f]),
-                ("c", "FP32", &[0], &[]),
-                ("d", "BYTES", &[1], b"\x01\0\0\0q"),
+                ("a".to_owned(), "INT8", vec![1, 2], vec![1, 2]),
+                ("b".to_owned(), "FP32", vec![1], vec![0, 0, 0x80, 0x3f]),
+                ("c".to_owned(), "FP32", vec![0], vec![]),
+                ("d".to_owned(), "BYTES", vec![1], b"\x01\0\0\0q".to_vec()),
             ]
         );
         let outputs: Vec<_> = request.outputs.iter().map(|o| (&*o.name, o.classes)).collect();
@@ -299,7 +301,7 @@ mod tests {
             r#"{"inputs":[{"name":"b","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#;
         let body = Bytes::from([text.as_bytes(), &[1, 2, 3, 4]].concat());
         let asked = parse("m", &SharedMemory::new(false), &body, text.len()).unwrap();
-        assert_eq!(asked.request.inputs[0].data.as_ptr(), body[text.len()..].as_ptr());
+        assert_eq!(asked.request.inputs[0].data.bytes().unwrap().as_ptr(), body[text.len()..].as_ptr());
         assert_eq!(asked.wanted, Wanted::default());
         assert_eq!(asked.request.timeout, None);
     }
