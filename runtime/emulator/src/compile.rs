@@ -288,6 +288,11 @@ impl<W: Copy + PartialEq> Slots<W> {
         slot
     }
 
+    /// None of the buffers that are free is taken again.
+    pub(crate) fn no_more_of_these(&mut self) {
+        self.free.clear();
+    }
+
     pub(crate) fn free(&mut self, slot: usize) {
         debug_assert!(!self.free.contains(&slot));
         self.free.push(slot);

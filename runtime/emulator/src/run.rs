@@ -197,7 +197,7 @@ impl Emulator {
             isa: self.isa.isa(),
             threads: self.threads,
             block: self.block,
-            block_bytes: self.engine.row_bytes() * self.block.next_multiple_of(self.engine.chunk()),
+            block_bytes: self.engine.block_bytes(self.block.next_multiple_of(self.engine.chunk())),
             macs: nodes.iter().map(|n| n.macs).sum(),
             nodes,
         }
@@ -288,10 +288,16 @@ impl Emulator {
         if self.asked { self.threads } else { worth.clamp(1, self.threads) }
     }
 
-    /// Rows of a block when `rows` are to run: fewer than planned where that keeps more threads busy.
+    /// Rows of a block when `rows` are to run: fewer than planned where that keeps more threads busy, and where the last
+    /// blocks would keep some waiting for others.
     pub(crate) fn block_for(&self, rows: usize) -> usize {
-        let share = rows.div_ceil(self.threads_for(rows)).max(1).next_multiple_of(self.engine.chunk());
-        self.block.min(share)
+        let (threads, chunk) = (self.threads_for(rows), self.engine.chunk());
+        let most = self.block.min(rows.div_ceil(threads).max(1).next_multiple_of(chunk));
+        if threads == 1 || self.asked {
+            return most;
+        }
+        let busiest = |block: &usize| rows.div_ceil(*block).div_ceil(threads) * block;
+        (most.div_ceil(2)..=most).rev().step_by(chunk).min_by_key(busiest).unwrap_or(most)
     }
 
     /// What runs so many rows.
@@ -422,7 +428,7 @@ impl Emulator {
             out.begin(step.packing);
             if let StepOp::Input(i) = step.op {
                 let size = (rows, step.len, lanes);
-                fill(self.isa, &mut out, size, codes, |rows, codes| inputs.read_some(i, rows, codes));
+                fill(self.isa, &mut out, size, codes, |rows, codes| inputs.read(i, rows, codes));
             } else if inputs.first.is_none() {
                 run_step(step, bufs, &mut out, &mut Cx { isa: self.isa, lanes, temps });
             }
@@ -456,13 +462,8 @@ impl Inputs<'_> {
         }
     }
 
-    /// Codes of input `i`; after an error they are of no use.
-    pub(crate) fn read(&mut self, i: usize, codes: Codes<'_>) {
-        self.read_some(i, 0..self.rows.len(), codes);
-    }
-
-    /// The same for some rows of the block.
-    pub(crate) fn read_some(&mut self, i: usize, rows: Range<usize>, codes: Codes<'_>) {
+    /// Codes of input `i` for some rows of the block; after an error they are of no use.
+    pub(crate) fn read(&mut self, i: usize, rows: Range<usize>, codes: Codes<'_>) {
         let start = self.rows.start;
         if let Err(e) = (self.encode)(i, start + rows.start..start + rows.end, codes, self.fetched)
             && self.first.as_ref().is_none_or(|f| row_of(&e) < row_of(f))
@@ -494,11 +495,11 @@ impl Engine {
         }
     }
 
-    /// Bytes of all buffers for one row.
-    fn row_bytes(&self) -> usize {
+    /// Bytes of all buffers for so many rows.
+    fn block_bytes(&self, rows: usize) -> usize {
         match self {
-            Self::Lanes(c) => c.slots.iter().map(|s| s.len * (s.width.bits() / 8) as usize).sum(),
-            Self::Rows(r) => r.row_bytes(),
+            Self::Lanes(c) => c.slots.iter().map(|s| s.len * (s.width.bits() / 8) as usize * rows).sum(),
+            Self::Rows(r) => r.block_bytes(rows),
         }
     }
 
@@ -514,7 +515,7 @@ impl Engine {
     fn block(&self) -> usize {
         match self {
             Self::Lanes(_) => {
-                let fits = |(n, cache): &(usize, usize)| self.row_bytes() * n <= *cache;
+                let fits = |(n, cache): &(usize, usize)| self.block_bytes(*n) <= *cache;
                 let blocks = [(256, CACHE_1), (128, CACHE_1), (64, CACHE_2)];
                 blocks.into_iter().find(fits).map_or(CHUNK, |(n, _)| n)
             }

@@ -6,6 +6,7 @@ use hs_hw::{Node, Op, Program};
 
 use super::{
     Operation, Rows, Step,
+    cut::{self, Carried, Cut},
     dot::{Dot, macs},
     each::Each,
     lanes::{Lanes, place},
@@ -35,41 +36,76 @@ pub(super) fn compile(program: &Program, least: Width, isa: Isa) -> Result<Rows,
     let storage = storage(program, &values);
     let planner = Planner { program, values, storage, narrows, fused, least, isa };
     let last_use = last_uses(program, &planner.values);
-    let mut slots = Slots::default();
-    let mut slot_of: Vec<Option<usize>> = vec![None; program.nodes.len()];
+    let home = |id: &hs_hw::ValueId| planner.values[id.index()].home;
     let (mut steps, mut nodes) = (Vec::new(), Vec::new());
     for (id, node) in program.iter() {
         let at = id.index();
         let (operation, mut plan) = planner.node(at, node)?;
-        let storage = planner.storage[at];
-        plan.stores = storage.width();
+        plan.stores = planner.storage[at].width();
         nodes.push(plan);
         if let Some((width, operation)) = operation {
+            let lens = node.inputs.iter().map(|id| program.node(*id).len()).collect();
+            // Buffers are given out below.
+            steps.push(Step {
+                node: at,
+                operation,
+                inputs: Vec::new(),
+                lens,
+                out: 0,
+                len: node.len(),
+                width,
+            });
+        }
+    }
+    let bytes = |at: usize| planner.storage[at].bytes();
+    let traffic = |s: &Step| {
+        s.traffic((program.nodes[s.node].inputs.iter().map(|id| bytes(id.index())), bytes(s.node)))
+    };
+    let early = cut::choose(&steps.iter().map(traffic).collect::<Vec<_>>());
+    let mut cut = None;
+    let mut slots = Slots::default();
+    let mut slot_of: Vec<Option<usize>> = vec![None; program.nodes.len()];
+    let mut next = steps.iter_mut().enumerate().peekable();
+    for (id, node) in program.iter() {
+        let at = id.index();
+        let storage = planner.storage[at];
+        if let Some((i, step)) = next.next_if(|(_, step)| step.node == at) {
+            if early == Some(i) {
+                slots.no_more_of_these();
+                let count = slots.all.len();
+                let live = (0..at).filter(|home| last_use[*home] >= at);
+                let carry = |home: usize| {
+                    let (from, len) = (slot_of[home]?, program.nodes[home].len());
+                    let to = slots.take(Slot { width: slots.all[from].width, len });
+                    slot_of[home] = Some(to);
+                    Some(Carried { from, to, len })
+                };
+                let carried = live.filter_map(carry).collect();
+                cut = Some(Cut { steps: i, slots: count, carried });
+            }
             let operand = |id: &hs_hw::ValueId| {
                 if let Op::Const(c) = &program.node(*id).op {
                     Operand::Const(Arc::clone(&c.data))
                 } else {
-                    Operand::Slot(slot_of[planner.values[id.index()].home].expect("computed before"))
+                    Operand::Slot(slot_of[home(id)].expect("computed before"))
                 }
             };
-            let inputs = node.inputs.iter().map(operand).collect();
-            let lens = node.inputs.iter().map(|id| program.node(*id).len()).collect();
-            let out = slots.take(Slot { width: storage, len: node.len() });
-            slot_of[at] = Some(out);
-            steps.push(Step { node: at, operation, inputs, lens, out, len: node.len(), width });
+            step.inputs = node.inputs.iter().map(operand).collect();
+            step.out = slots.take(Slot { width: storage, len: node.len() });
+            slot_of[at] = Some(step.out);
         }
         // Buffers whose last reader this was, or whose value nobody reads.
-        let home = |id: &hs_hw::ValueId| planner.values[id.index()].home;
         let read = node.inputs.iter().map(home).chain([planner.values[at].home]);
         let mut done: Vec<usize> = read.filter(|home| last_use[*home] <= at).collect();
         done.sort_unstable();
         done.dedup();
         done.into_iter().filter_map(|home| slot_of[home]).for_each(|slot| slots.free(slot));
     }
-    let home = |id: &hs_hw::ValueId| planner.values[id.index()].home;
     let slot = |id: &hs_hw::ValueId| slot_of[home(id)].expect("every output was computed");
     let outputs = program.outputs().iter().map(slot).collect();
-    Ok(Rows { steps, slots: slots.all, outputs, nodes })
+    let scratch = |s: &Step| if let Operation::Dot(d) = &s.operation { d.scratch() } else { 0 };
+    let scratch = steps.iter().map(scratch).max().unwrap_or(0);
+    Ok(Rows { steps, slots: slots.all, scratch, cut, outputs, nodes })
 }
 
 /// How every node's tensor is stored. What is only moved is stored alike.

@@ -191,6 +191,11 @@ impl Dot {
         format!("{}{}{sections}", self.multiply.describe(isa), self.close.describe())
     }
 
+    /// Bytes of its weights.
+    pub(super) fn weight_bytes(&self) -> usize {
+        size_of_val(&*self.weights)
+    }
+
     /// Bytes of memory for each row, beside its tensors.
     pub(super) fn scratch(&self) -> usize {
         self.input.scratch()

@@ -8,6 +8,7 @@
 mod bytes;
 mod close;
 mod compile;
+mod cut;
 mod dot;
 mod each;
 mod input;
@@ -20,6 +21,8 @@ mod sections;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod storage;
+
+use std::ops::Range;
 
 use hs_hw::Program;
 use hs_runtime::{codes::Layout, isa::Checked};
@@ -35,6 +38,7 @@ use crate::{
     run::{Inputs, Sink},
     step::Operand,
 };
+use cut::Cut;
 use dot::Dot;
 use each::{Each, Source};
 use input::Prepared;
@@ -53,6 +57,9 @@ const MOST_ROWS: usize = 64;
 pub(crate) struct Rows {
     steps: Vec<Step>,
     slots: Vec<Slot<Storage>>,
+    /// Bytes of memory beside the buffers for each row.
+    scratch: usize,
+    cut: Option<Cut>,
     /// Buffer of each model output.
     outputs: Vec<usize>,
     pub(crate) nodes: Vec<NodePlan>,
@@ -127,35 +134,34 @@ impl Rows {
         compile::compile(program, least, isa)
     }
 
-    /// Rows of a block whose tensors stay in the cache.
-    pub(crate) fn block(&self) -> usize {
-        (CACHE / self.row_bytes().max(1)).clamp(1, MOST_ROWS)
-    }
-
-    /// Bytes of all buffers for one row.
-    pub(crate) fn row_bytes(&self) -> usize {
-        let scratch = |s: &Step| if let Operation::Dot(d) = &s.operation { d.scratch() } else { 0 };
-        let tensors: usize = self.slots.iter().map(|s| s.len * s.width.bytes()).sum();
-        tensors + self.steps.iter().map(scratch).max().unwrap_or(0)
-    }
-
-    /// Runs the rows of a block.
-    pub(crate) fn run(&self, isa: Checked, inputs: &mut Inputs<'_>, scratch: &mut Scratch) {
-        let rows = inputs.rows.len();
-        let Scratch { tensors, temps } = scratch;
+    /// Memory for `rows` rows of the buffers from `first` on.
+    fn reserve(&self, slots: &[Slot<Storage>], first: usize, rows: usize, scratch: &mut Scratch) {
+        let tensors = &mut scratch.tensors;
         if tensors.is_empty() {
             tensors.extend(self.slots.iter().map(|s| Tensor::new(s.width)));
         }
-        for (slot, tensor) in self.slots.iter().zip(&mut *tensors) {
+        for (slot, tensor) in slots.iter().zip(&mut tensors[first..]) {
             tensor.reserve(slot.len * rows);
         }
-        for step in &self.steps {
+    }
+
+    /// Runs some steps on some rows of the block, which lie at the begin of each buffer.
+    fn steps(
+        &self,
+        steps: &[Step],
+        rows: Range<usize>,
+        isa: Checked,
+        inputs: &mut Inputs<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { tensors, temps } = scratch;
+        for step in steps {
             let clock = inputs.clock();
             let mut out = std::mem::take(&mut tensors[step.out]);
             if let Operation::Input(i) = &step.operation {
-                out.receive(rows * step.len, |codes| inputs.read(*i, codes));
+                out.receive(rows.len() * step.len, |codes| inputs.read(*i, rows.clone(), codes));
             } else if inputs.first.is_none() {
-                let mut cx = Cx { isa, rows, temps: &mut *temps };
+                let mut cx = Cx { isa, rows: rows.len(), temps: &mut *temps };
                 match step.width {
                     Width::I8 | Width::I16 | Width::I32 => step.run::<i32>(tensors, &mut out, &mut cx),
                     Width::I64 => step.run::<i64>(tensors, &mut out, &mut cx),

@@ -145,6 +145,19 @@ impl Tensor {
         }
     }
 
+    /// Takes the first `n` elements of a tensor of its kind, from `at` on.
+    pub(super) fn take(&mut self, at: usize, from: &Self, n: usize) {
+        match (from, self) {
+            (Self::U8(from), Self::U8(to)) => to[at..at + n].copy_from_slice(&from[..n]),
+            (Self::I8(from), Self::I8(to)) => to[at..at + n].copy_from_slice(&from[..n]),
+            (Self::I16(from), Self::I16(to)) => to[at..at + n].copy_from_slice(&from[..n]),
+            (Self::U16(from), Self::U16(to)) => to[at..at + n].copy_from_slice(&from[..n]),
+            (Self::I32(from), Self::I32(to)) => to[at..at + n].copy_from_slice(&from[..n]),
+            (Self::I64(from), Self::I64(to)) => to[at..at + n].copy_from_slice(&from[..n]),
+            (_, to) => unreachable!("planned: {to:?} takes its own kind"),
+        }
+    }
+
     /// Elements from `at` on into `to`.
     pub(super) fn load<A: Lane>(&self, isa: Checked, at: usize, to: &mut [A]) {
         each!(self, v => A::kernel(isa, Load { from: &v[at..at + to.len()], to }));
