@@ -18,6 +18,7 @@ import package
 import peers
 
 ROWS, WIDTHS, SEED = 16_000, (47, 36, 11, 3, 1), 47
+BITS = (16, 8)
 # How long the server may take to come up, seconds.
 PATIENCE = 60
 
@@ -59,69 +60,85 @@ class Served(peers.Contestant):
 
     exact = True
 
-    def __init__(self, port, rows, output, elements):
+    def __init__(self, port, bits, rows, output, elements):
         import tritonclient.grpc as client
         import tritonclient.utils.shared_memory as memory
 
-        super().__init__("hypersonic serve, gRPC", os.cpu_count(), rows)
+        super().__init__(f"hypersonic serve, gRPC, {bits} bits", os.cpu_count(), rows)
+        self.model = model_name(bits)
         self.memory, self.client = memory, client.InferenceServerClient(f"127.0.0.1:{port}")
         self.sizes = {"x": rows.nbytes, "y": len(rows) * elements * 4}
         self.regions = {}
         for name, size in self.sizes.items():
-            key = f"/hypersonic_bench_{os.getpid()}_{name}"
-            self.regions[name] = memory.create_shared_memory_region(name, key, size)
-            self.client.register_system_shared_memory(name, key, size)
+            region = f"{self.model}_{name}"
+            key = f"/hypersonic_bench_{os.getpid()}_{region}"
+            self.regions[name] = memory.create_shared_memory_region(region, key, size)
+            self.client.register_system_shared_memory(region, key, size)
         memory.set_shared_memory_region(self.regions["x"], [rows])
         self.input = client.InferInput("x", rows.shape, "FP32")
-        self.input.set_shared_memory("x", self.sizes["x"])
+        self.input.set_shared_memory(f"{self.model}_x", self.sizes["x"])
         self.output = client.InferRequestedOutput(output)
-        self.output.set_shared_memory("y", self.sizes["y"])
+        self.output.set_shared_memory(f"{self.model}_y", self.sizes["y"])
 
     def call(self, x):
-        self.client.infer("net47", [self.input], outputs=[self.output])
+        self.client.infer(self.model, [self.input], outputs=[self.output])
         return self.memory.get_contents_as_numpy(self.regions["y"], np.float32, (len(self.rows), 1))
 
     def close(self):
-        self.client.unregister_system_shared_memory()
+        for name in self.regions:
+            self.client.unregister_system_shared_memory(f"{self.model}_{name}")
         for region in self.regions.values():
             self.memory.destroy_shared_memory_region(region)
+
+
+def model_name(bits):
+    return f"net47_{bits}"
 
 
 def measure(args, say):
     work = args.work / "served"
     shutil.rmtree(work, ignore_errors=True)
-    model = work / "repository" / "net47"
-    model.mkdir(parents=True)
+    work.mkdir(parents=True)
     network = networks.dense("net47", WIDTHS, SEED)
     rows = np.random.default_rng(1).normal(0, 1, (ROWS, WIDTHS[0])).astype(np.float32)
     onnx.save(network.onnx(), work / "net47.onnx")
     np.save(work / "calibration.npy", rows[:1000])
-    compiled = ["--precision", "fixed<16,6>", "--calibrate", work / "calibration.npy"]
-    peers.run_ours([args.hypersonic, "compile", work / "net47.onnx", "-o", model / "1", *compiled])
-    (model / "config.pbtxt").write_text(f'name: "net47"\nmax_batch_size: {ROWS}\n')
-    rows = package.input_type(model / "1").on_grid(rows)
+    versions = {}
+    for bits in BITS:
+        model = work / "repository" / model_name(bits)
+        model.mkdir(parents=True)
+        versions[bits] = model / "1"
+        compiled = ["--precision", f"fixed<{bits},{bits // 2 - 2}>", "--calibrate", work / "calibration.npy"]
+        peers.run_ours([args.hypersonic, "compile", work / "net47.onnx", "-o", versions[bits], *compiled])
+        (model / "config.pbtxt").write_text(f'name: "{model.name}"\nmax_batch_size: {ROWS}\n')
+    rows = package.input_type(versions[16]).on_grid(rows)
     np.save(work / "x.npy", rows)
     output = network.steps[-1].output
     with server(args.hypersonic, work / "repository", work / "server.log") as port, contextlib.ExitStack() as stack:
-        served = Served(port, rows, output, WIDTHS[-1])
-        stack.callback(served.close)
-        contestants = [served]
+        contestants = []
+        for bits in BITS:
+            contestants.append(Served(port, bits, rows, output, WIDTHS[-1]))
+            stack.callback(contestants[-1].close)
         floats, eight = network.onnx(), peers.quantised(network, rows[:1000], work)
         for threads in args.threads:
             contestants += [
                 peers.OnnxRuntime(floats, "fp32", threads, rows),
                 peers.OnnxRuntime(eight, "int8", threads, rows),
-                peers.Hypersonic(args.hypersonic, model / "1", work / "x.npy", threads, rows),
             ]
-        peers.run_ours([args.hypersonic, "emulate", model / "1", "--input", work / "x.npy", "--output", work / "y.npy"])
-        ours = np.load(work / "y.npy")
-        same = {served.name: float((served.call(rows) == ours).mean())}
+            for bits in BITS:
+                contestants.append(peers.Hypersonic(args.hypersonic, versions[bits], work / "x.npy", threads, rows))
+                contestants[-1].name = f"hypersonic bench, no server, {bits} bits"
+        same = {}
+        for bits, served in zip(BITS, contestants):
+            files = ["--input", work / "x.npy", "--output", work / "y.npy"]
+            peers.run_ours([args.hypersonic, "emulate", versions[bits], *files])
+            same[served.name] = float((served.call(rows) == np.load(work / "y.npy")).mean())
         rates = [[] for _ in contestants]
         for i in range(args.rounds):
             say(f"served: round {i + 1} of {args.rounds}")
             for at in (*range(i % len(contestants), len(contestants)), *range(i % len(contestants))):
                 rates[at].append(contestants[at].rate(ROWS, args.seconds))
-        own, results = rates[0], []
+        results = []
         for c, found in zip(contestants, rates):
             results.append({
                 "contestant": c.name,
@@ -129,6 +146,7 @@ def measure(args, say):
                 "rates": found,
                 "inferences_per_s": statistics.median(found),
                 "ms_per_request": 1e3 * ROWS / statistics.median(found),
-                "times_slower": statistics.median([a / b for a, b in zip(own, found)]),
+                "times_slower": [statistics.median([a / b for a, b in zip(own, found)]) for own in rates[: len(BITS)]],
             })
-    return {"rows": ROWS, "row": WIDTHS[0], "title": "-".join(map(str, WIDTHS)), "same_bits": same, "results": results}
+    title = "-".join(map(str, WIDTHS))
+    return {"rows": ROWS, "row": WIDTHS[0], "bits": BITS, "title": title, "same_bits": same, "results": results}
