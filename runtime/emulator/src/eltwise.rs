@@ -6,6 +6,7 @@ use hs_fixed::{Format, Interval};
 use hs_hw::{Act, BinaryOp, Codes, Node, range};
 
 use crate::{
+    dot::Stage,
     finish::{Finish, broadcast, narrowest},
     lane::{Buf, Cx, Lane, Width},
     step::Source,
@@ -166,8 +167,10 @@ impl Requant {
 #[derive(Debug)]
 pub(crate) struct Binary {
     op: BinaryOp,
-    left: [u32; 2],
+    pub(crate) left: [u32; 2],
     pub(crate) finish: Finish,
+    /// What is done to sums of 32 bits, where it is a sum and that is a shift and bounds.
+    pub(crate) sum: Option<Stage>,
 }
 
 impl Binary {
@@ -193,7 +196,11 @@ impl Binary {
             };
             let fit = ranges.into_iter().zip(left).all(fits);
             let finish = fit.then(|| Finish::plan(act, exact, result, &node.ty, node.channels(), width));
-            Some(Self { op, left, finish: finish.flatten()? })
+            let sum = (op == BinaryOp::Add && width == Width::I32)
+                .then(|| Stage::plan(act, exact, result, &node.ty))
+                .flatten()
+                .filter(|s| s.wrap.is_none() && s.drop < 32);
+            Some(Self { op, left, finish: finish.flatten()?, sum })
         })
     }
 

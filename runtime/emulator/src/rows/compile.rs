@@ -143,10 +143,10 @@ impl Planner<'_> {
         let Some((width, op)) = step else { return Ok((None, plan)) };
         let operation = match op {
             StepOp::Input(i) => Ok(Operation::Input(i)),
-            StepOp::Affine(a) if a.finish.is_uniform() => Ok(Operation::Each(Each::Affine(a))),
-            StepOp::Requant(r) if r.finish.is_uniform() => Ok(Operation::Each(Each::Requant(r))),
-            StepOp::Binary(b) if b.finish.is_uniform() => Ok(Operation::Each(Each::Binary(b))),
-            StepOp::Table(t) => Ok(Operation::Each(Each::Table(t))),
+            StepOp::Affine(a) if a.finish.is_uniform() => Ok(Operation::Each(Box::new(Each::Affine(a)))),
+            StepOp::Requant(r) if r.finish.is_uniform() => Ok(Operation::Each(Box::new(Each::Requant(r)))),
+            StepOp::Binary(b) if b.finish.is_uniform() => Ok(Operation::Each(Box::new(Each::Binary(b)))),
+            StepOp::Table(t) => Ok(Operation::Each(Box::new(Each::Table(t)))),
             StepOp::Pool(p) => Ok(Operation::Pool(p)),
             StepOp::Gather(g) => Ok(Operation::Gather(Gather::new(&g))),
             StepOp::Concat(c) => Ok(Operation::Concat(c)),

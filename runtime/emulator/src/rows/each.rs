@@ -1,6 +1,6 @@
 //! Ops that treat every element alike, a piece of a row at a time.
 
-use super::{Cx, storage::Tensor};
+use super::{Cx, add, storage::Tensor};
 use crate::{
     eltwise::{Affine, Binary, Requant},
     finish::broadcast,
@@ -49,6 +49,11 @@ impl Each {
         cx: &mut Cx<'_>,
     ) {
         let [Some(x), second] = inputs else { unreachable!("verified: every op has an input") };
+        if let (Self::Binary(op), Source::Tensor(a), Some(Source::Tensor(b))) = (self, x, second)
+            && add::run(op, cx.isa, (a, b), out, cx.rows * len)
+        {
+            return;
+        }
         let mut room = std::mem::take(A::rows(&mut cx.temps.lanes));
         // Whole pixels, so that each piece meets the constants of the same channels.
         let channels = match self {

@@ -4,6 +4,7 @@
 //! Convolutions read each input element many times, so it pays that elements are small, that a few rows fit the
 //! cache and that outputs, not rows, share a vector. What has no kernel here runs in lanes, between transpositions.
 
+mod add;
 #[cfg(target_arch = "x86_64")]
 mod bytes;
 mod close;
@@ -86,7 +87,7 @@ enum Operation {
     /// Model input of this index.
     Input(usize),
     Dot(Box<Dot>),
-    Each(Each),
+    Each(Box<Each>),
     Pool(Box<PoolStep>),
     Gather(Gather),
     Concat(Concat),
