@@ -112,6 +112,9 @@ pub enum BufferError {
         /// Elements that the bytes hold.
         found: usize,
     },
+    /// Bytes that are elsewhere and cannot be had: why.
+    #[error("cannot be read: {0}")]
+    Source(String),
 }
 
 /// A tensor in shared memory: row-major, little-endian, the batch axis first where there is one. Elements of

@@ -260,15 +260,14 @@ impl Served {
                 tensor.datatype, port.datatype
             )));
         }
-        let wrong = |e: Result<BufferError, String>| {
+        let wrong = |e: BufferError| {
             ServeError::invalid(match e {
-                Ok(BufferError::Length { expected, found, .. }) => format!(
+                BufferError::Length { expected, found, .. } => format!(
                     "input byte size mismatch for input '{input}' for model '{model}'. Expected {expected}, got {found}"
                 ),
-                Ok(e @ (BufferError::Shape(_) | BufferError::Elements { .. })) => {
+                BufferError::Shape(_) | BufferError::Elements { .. } | BufferError::Source(_) => {
                     format!("input '{input}' for model '{model}': {e}")
                 }
-                Err(e) => format!("input '{input}' for model '{model}' cannot be read: {e}"),
             })
         };
         let found = Input::new(tensor.datatype, shape, &tensor.data).map_err(wrong)?;
