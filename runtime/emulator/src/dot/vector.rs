@@ -3,7 +3,7 @@
 //! lie alike and are broadcast.
 //!
 //! `unsafe` here is of two kinds: loads and stores through a pointer to as many integers as a vector has, which a slice
-//! checked once a piece or a tile holds (checks at each word would take a fifth of the time), and calls of functions
+//! checked once a piece or a tile holds (checks at each word would take a tenth of the time), and calls of functions
 //! compiled for an instruction set whose presence a [`Checked`] proves.
 
 #![allow(unsafe_code)]
