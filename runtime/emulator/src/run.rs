@@ -334,7 +334,7 @@ impl Emulator {
                 parts.extend(left.split_off_mut(..o.row_len() * n));
             }
         }
-        debug_assert_eq!(parts.len(), rows.div_ceil(block) * outputs);
+        assert_eq!(parts.len(), rows.div_ceil(block) * outputs, "a part of each output for each block");
         let run = |i: usize, to: &mut [&mut [MaybeUninit<T>]], scratch: &mut Scratch| {
             let rows = i * block..rows.min((i + 1) * block);
             self.run_block(engine, Block { rows, to, sink }, (encode, None), scratch)

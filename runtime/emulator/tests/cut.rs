@@ -114,3 +114,20 @@ fn bytes() {
 fn words() {
     check("fixed<10,4,TRN,WRAP>");
 }
+
+/// The early tensors are small, those of the late layers are not: both bound a block.
+#[test]
+fn blocks_fit_the_cache_where_all_is_late() {
+    let mut b = Builder { nodes: Vec::new(), rng: Rng::new(6), ty: "ufixed<8,4,RND,SAT>".parse().unwrap() };
+    let op = Op::Input { index: 0, tensor: "x".to_owned(), onnx_shape: vec![100], perm: vec![0] };
+    let x = b.add("x", op, &[], &[100]);
+    let wide = b.dot("wide", x, Vec::new(), &[20_000]);
+    let y = b.dot("y", wide, Vec::new(), &[100]);
+    b.output(0, y);
+    let program = Program { name: "late".to_owned(), nodes: b.nodes };
+    program.verify().unwrap();
+    let options = Options { layout: Some(Layout::Rows), ..Options::default() };
+    let plan = Emulator::new(program, &options).unwrap().plan();
+    assert!((6..=512 * 1024 / 20_000).contains(&plan.block), "{}", plan.block);
+    assert!(plan.block_bytes < 600 * 1024, "{}", plan.block_bytes);
+}

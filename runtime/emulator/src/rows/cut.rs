@@ -58,15 +58,20 @@ pub(super) fn choose(steps: &[Traffic]) -> Option<usize> {
 }
 
 impl Rows {
-    /// Rows of a block whose tensors stay in the cache.
+    /// Rows of a block: so many that its tensors stay in the cache, and where there are late steps as many as share
+    /// their weights.
     pub(crate) fn block(&self) -> usize {
-        if self.cut.is_some() { self.early().max(TOGETHER) } else { self.early() }
+        self.fitting(&self.slots).max(if self.cut.is_some() { TOGETHER } else { 1 })
     }
 
-    /// Rows that go through the early steps together, or through all where there are no others.
+    /// Rows that go through the early steps together.
     fn early(&self) -> usize {
-        let slots = self.cut.as_ref().map_or(self.slots.len(), |cut| cut.slots);
-        (CACHE / (bytes(&self.slots[..slots]) + self.scratch).max(1)).clamp(1, MOST_ROWS)
+        self.fitting(&self.slots[..self.cut.as_ref().map_or(0, |cut| cut.slots)])
+    }
+
+    /// Rows of which some buffers stay in the cache.
+    fn fitting(&self, slots: &[Slot<Storage>]) -> usize {
+        (CACHE / (bytes(slots) + self.scratch).max(1)).clamp(1, MOST_ROWS)
     }
 
     /// Bytes of all buffers for a block of so many rows.
