@@ -217,5 +217,15 @@ async fn shared_memory() {
     request.inputs[0].parameters.remove("shared_memory_byte_size");
     let error = infer(&mut s.client, request.clone()).await.unwrap_err();
     assert!(error.message().contains("'shared_memory_byte_size'"), "{error}");
+    // Cut short after it was registered: an error of what lies beyond, and nothing else.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(20).unwrap();
+    request.outputs.clear();
+    request.inputs[0].parameters = place(16, 16);
+    let error = infer(&mut s.client, request.clone()).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(error.message().contains("the object has become shorter"), "{error}");
+    request.inputs[0].parameters = place(0, 16);
+    let answer = infer(&mut s.client, request).await.unwrap();
+    assert_eq!(answer.raw_output_contents[0], le(&[1.0, 2.0, 3.0, 4.0]));
     std::fs::remove_file(path).unwrap();
 }
