@@ -90,7 +90,8 @@ pub(crate) fn run_to_an_end(
     let (_, test) = test.split_once("::").unwrap();
     if env::var(CHILD).is_ok_and(|child| child == test) {
         body();
-        return None;
+        // Not by XRT's destructors: see the documentation of `hs-xrt`.
+        hs_xrt::leave(0);
     }
     let rig = rig()?;
     let mut child = Command::new(env::current_exe().unwrap());

@@ -28,6 +28,10 @@
 //! that must live opens XRT in a process of its own, in its own process group: in the `sw_emu` and `hw_emu` emulations
 //! XRT's signal handlers end the group.
 //!
+//! A process that has opened a device in an emulation should end by [`leave`] in any case: XRT 2.13's destructors tell a
+//! thread of its own to stop without holding the lock under which that thread looks, and then wait for it. Where the
+//! process ends within microseconds of the thread's beginning, it misses the word and both wait for ever.
+//!
 //! Errors carry XRT's own message. XRT gives it to its log only, so that [`Xrt::open`] sends the log to a file without a
 //! name; `runtime_log` in `xrt.ini` has no effect then.
 

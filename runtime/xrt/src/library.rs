@@ -84,7 +84,8 @@ impl std::fmt::Debug for Xrt {
 }
 
 /// Ends the process at once, without destructors: the only safe end where something of XRT's was not freed, a run that
-/// was given up or anything that another thread still holds. XRT's destructors would use it.
+/// was given up or anything that another thread still holds. XRT's destructors would use it; in emulations they can also
+/// wait for ever where nothing is held (see the crate's documentation).
 pub fn leave(code: i32) -> ! {
     // SAFETY: it has no preconditions; the process is gone.
     unsafe { libc::_exit(code) }
