@@ -14,7 +14,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -25,31 +25,37 @@ use hs_runtime::RunError;
 /// How long a thread looks for what it waits for before it sleeps: about as long as it takes to wake it.
 const PATIENCE: Duration = Duration::from_micros(50);
 
-/// A number of threads, of which the caller's may be one.
+/// Threads that help callers, and seats at which callers and helpers compute: never more than so many at a time.
 pub(crate) struct Workers {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
-    /// Where the caller works along; one at a time, so that there are never more threads than there should be.
-    seat: Option<Mutex<()>>,
+    /// Whether callers compute too.
+    along: bool,
 }
 
 impl Workers {
-    /// The threads of all emulators with so many, as long as there is one. `strict`: none of them is the caller's.
+    /// The threads of all emulators with so many, as long as there is one. `strict`: none of them is a caller's.
     pub(crate) fn shared(threads: usize, strict: bool) -> Result<Arc<Self>, RunError> {
         static ALL: Mutex<BTreeMap<(usize, bool), Weak<Workers>>> = Mutex::new(BTreeMap::new());
         let mut all = lock(&ALL);
         if let Some(workers) = all.get(&(threads, strict)).and_then(Weak::upgrade) {
             return Ok(workers);
         }
-        let n = if strict { threads } else { (threads - 1).max(1) };
-        let mut workers =
-            Self { queue: Arc::default(), threads: Vec::new(), seat: (!strict).then(Mutex::default) };
+        let workers = Arc::new(Self::start(threads, strict)?);
+        all.insert((threads, strict), Arc::downgrade(&workers));
+        Ok(workers)
+    }
+
+    fn start(threads: usize, strict: bool) -> Result<Self, RunError> {
+        let n = if strict { threads } else { threads - 1 };
+        let mut workers = Self { queue: Arc::new(Queue::new(threads)), threads: Vec::new(), along: !strict };
         for i in 0..n {
             let queue = Arc::clone(&workers.queue);
             let named = thread::Builder::new().name(format!("emulator-{threads}-{i}"));
             let started = named.spawn(move || {
                 while let Some(help) = queue.next() {
-                    help.join();
+                    let more = help.join();
+                    queue.leave(more.then_some(help));
                 }
             });
             workers.threads.push(started.map_err(|e| RunError::Backend {
@@ -57,24 +63,23 @@ impl Workers {
                 message: format!("cannot start {n} threads: {e}"),
             })?);
         }
-        let workers = Arc::new(workers);
-        all.insert((threads, strict), Arc::downgrade(&workers));
         Ok(workers)
     }
 
-    /// Runs `work` on one of the threads that are not the caller's.
+    /// Runs `work` on one of the threads that are not the caller's, of which there must be one.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         let (work, result) = (Mutex::new(Some(work)), Mutex::new(None));
         let once = || {
             let work = lock(&work).take();
             *lock(&result) = work.map(|work| work());
+            false
         };
         self.lend(&once, 1, false);
         let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
         result.expect("it has been called")
     }
 
-    /// Calls `work` with each of `items` and its index, on as many threads as there are items and threads for; each
+    /// Calls `work` with each of `items` and its index, on as many threads as there are items and free seats for; each
     /// gets memory of its own by `begin` and gives it to `end`. Of several errors that of the first item counts.
     pub(crate) fn each<I: DoubleEndedIterator<Item: Send> + ExactSizeIterator + Send, M>(
         &self,
@@ -102,32 +107,39 @@ impl Workers {
                         *first = Some((i, e));
                     }
                 }
+                // A caller without a seat comes first: nobody works for it.
+                if self.along && !along && self.queue.is_awaited() {
+                    end(memory);
+                    return true;
+                }
             }
             end(memory);
+            false
         };
-        let seat = self.seat.as_ref().and_then(|seat| seat.try_lock().ok());
-        let helpers = n - usize::from(seat.is_some());
-        self.lend(&some, helpers.min(self.threads.len()), seat.is_some());
-        drop(seat);
+        self.lend(&some, (n - usize::from(self.along)).min(self.threads.len()), self.along);
         first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, e)| Err(e))
     }
 
     /// Calls `some` on at most so many threads, and on this one too where it is to work `along`: then those that have
-    /// not begun by its end never will. Otherwise it is called at least once.
+    /// not begun by its end never will. Otherwise it is called at least once. It gives whether it ended before its time,
+    /// to be called again.
     ///
     /// # Panics
     /// When a call does.
-    fn lend(&self, some: &(dyn Fn() + Sync), threads: usize, along: bool) {
+    fn lend(&self, some: &(dyn Fn() -> bool + Sync), threads: usize, along: bool) {
         // SAFETY: only the lifetime changes. `Loan` takes it back below, also when a panic passes through.
-        let some: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(some) };
+        let some: &'static (dyn Fn() -> bool + Sync) = unsafe { std::mem::transmute(some) };
         let help = Arc::new(Help { some, now: Mutex::default(), done: Condvar::new() });
-        let loan = Loan(&help);
+        let seat = along.then(|| self.queue.enter());
+        let loan = Loan { help: &help, queue: &self.queue };
         self.queue.push(&help, threads);
         if along {
             some();
         } else {
             drop(help.wait(|now| !now.begun || now.at_work > 0));
         }
+        // Others may sit here while helpers end what they have begun.
+        drop(seat);
         drop(loan);
         let panic = lock(&help.now).panic.take();
         if let Some(panic) = panic {
@@ -147,40 +159,116 @@ impl Drop for Workers {
     }
 }
 
-/// What waits for threads, first come, first served.
-#[derive(Default)]
+/// Who waits for whom: callers for seats, and calls, in the order in which they asked, for helpers. Callers come first.
 struct Queue {
     waiting: Mutex<Waiting>,
-    /// How many wait, to look at without the lock.
-    len: AtomicUsize,
+    /// Whether there is something for a helper, and callers without a seat, to look at without the lock.
+    ready: AtomicBool,
+    callers: AtomicUsize,
+    /// For helpers.
     come: Condvar,
+    /// For callers.
+    seat: Condvar,
 }
 
-#[derive(Default)]
 struct Waiting {
     help: VecDeque<Arc<Help>>,
+    /// Seats that nobody has; none while callers wait.
+    free: usize,
+    /// Callers that wait for a seat.
+    callers: usize,
+    /// Seats for callers that have waited.
+    given: usize,
+    /// Helpers that sleep.
     asleep: usize,
     over: bool,
 }
 
+/// A caller's seat.
+struct Seat<'a>(&'a Queue);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.leave(None);
+    }
+}
+
 impl Queue {
+    fn new(seats: usize) -> Self {
+        let waiting =
+            Waiting { help: VecDeque::new(), free: seats, callers: 0, given: 0, asleep: 0, over: false };
+        Self {
+            waiting: Mutex::new(waiting),
+            ready: AtomicBool::new(false),
+            callers: AtomicUsize::new(0),
+            come: Condvar::new(),
+            seat: Condvar::new(),
+        }
+    }
+
+    /// Takes a seat as soon as one is free.
+    fn enter(&self) -> Seat<'_> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.free > 0 {
+            waiting.free -= 1;
+        } else {
+            waiting.callers += 1;
+            self.changed(&waiting);
+            waiting = self.seat.wait_while(waiting, |w| w.given == 0).unwrap_or_else(PoisonError::into_inner);
+            waiting.given -= 1;
+        }
+        self.changed(&waiting);
+        Seat(self)
+    }
+
+    /// Gives a seat back; `more`: what its helper left for a caller's sake.
+    fn leave(&self, more: Option<Arc<Help>>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.help.extend(more);
+        if waiting.callers > 0 {
+            (waiting.callers, waiting.given) = (waiting.callers - 1, waiting.given + 1);
+            self.seat.notify_one();
+        } else {
+            waiting.free += 1;
+            if waiting.asleep > 0 && !waiting.help.is_empty() {
+                self.come.notify_one();
+            }
+        }
+        self.changed(&waiting);
+    }
+
+    /// Whether a caller waits for a seat.
+    fn is_awaited(&self) -> bool {
+        self.callers.load(Ordering::Relaxed) > 0
+    }
+
     /// Asks for so many threads.
     fn push(&self, help: &Arc<Help>, threads: usize) {
         let mut waiting = lock(&self.waiting);
         waiting.help.extend((0..threads).map(|_| Arc::clone(help)));
-        self.len.store(waiting.help.len(), Ordering::Relaxed);
-        let wake = waiting.asleep.min(threads);
+        self.changed(&waiting);
+        let wake = waiting.asleep.min(threads).min(waiting.free);
         drop(waiting);
         (0..wake).for_each(|_| self.come.notify_one());
     }
 
-    /// The next, as soon as there is one; `None`: there will be none.
+    /// Asks no longer.
+    fn withdraw(&self, help: &Arc<Help>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.help.retain(|h| !Arc::ptr_eq(h, help));
+        self.changed(&waiting);
+    }
+
+    /// The next to help, as soon as there is one and a seat for it, which is taken; `None`: there will be none.
     fn next(&self) -> Option<Arc<Help>> {
-        patiently(|| self.len.load(Ordering::Relaxed) > 0);
+        patiently(|| self.ready.load(Ordering::Relaxed));
         let mut waiting = lock(&self.waiting);
         loop {
-            if let Some(help) = waiting.help.pop_front() {
-                self.len.store(waiting.help.len(), Ordering::Relaxed);
+            if waiting.is_ready()
+                && let Some(help) = waiting.help.pop_front()
+            {
+                waiting.free -= 1;
+                self.changed(&waiting);
                 return Some(help);
             }
             if waiting.over {
@@ -191,11 +279,23 @@ impl Queue {
             waiting.asleep -= 1;
         }
     }
+
+    fn changed(&self, waiting: &Waiting) {
+        self.ready.store(waiting.is_ready(), Ordering::Relaxed);
+        self.callers.store(waiting.callers, Ordering::Relaxed);
+    }
+}
+
+impl Waiting {
+    /// Whether there is something for a helper.
+    fn is_ready(&self) -> bool {
+        self.free > 0 && !self.help.is_empty()
+    }
 }
 
 /// A closure that threads are lent for a while.
 struct Help {
-    some: &'static (dyn Fn() + Sync),
+    some: &'static (dyn Fn() -> bool + Sync),
     now: Mutex<Now>,
     /// Nobody is at work any more.
     done: Condvar,
@@ -211,21 +311,24 @@ struct Now {
 }
 
 impl Help {
-    fn join(&self) {
+    /// Helps; whether it ended before its time.
+    fn join(&self) -> bool {
         {
             let mut now = lock(&self.now);
             if now.over {
-                return;
+                return false;
             }
             (now.begun, now.at_work) = (true, now.at_work + 1);
         }
         let result = catch_unwind(AssertUnwindSafe(self.some));
         let mut now = lock(&self.now);
+        let more = *result.as_ref().unwrap_or(&false);
         now.panic = result.err().or(now.panic.take());
         now.at_work -= 1;
         if now.at_work == 0 {
             self.done.notify_all();
         }
+        more
     }
 
     fn wait(&self, not_yet: impl Fn(&Now) -> bool) -> MutexGuard<'_, Now> {
@@ -235,12 +338,16 @@ impl Help {
 }
 
 /// Ends with nobody at work, and nobody who may begin.
-struct Loan<'a>(&'a Help);
+struct Loan<'a> {
+    help: &'a Arc<Help>,
+    queue: &'a Queue,
+}
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        lock(&self.0.now).over = true;
-        drop(self.0.wait(|now| now.at_work > 0));
+        self.queue.withdraw(self.help);
+        lock(&self.help.now).over = true;
+        drop(self.help.wait(|now| now.at_work > 0));
     }
 }
 
@@ -292,11 +399,6 @@ mod tests {
         }
         let here = format!("{:?}", strict.run(|| thread::current().id()));
         assert!(run(&strict).0.contains(&here) && here != caller);
-        // While another works along, all is done without this thread.
-        let seat = with_caller.seat.as_ref().unwrap().lock().unwrap();
-        let (threads, sum) = run(&with_caller);
-        assert_eq!((threads.contains(&caller), sum), (false, 499_500));
-        drop(seat);
         assert!(Arc::ptr_eq(&with_caller, &Workers::shared(3, false).unwrap()));
     }
 
@@ -334,6 +436,51 @@ mod tests {
             assert_eq!(*lock(&done), [0, 1, 2, 3, 4]);
             drop(held);
         });
+    }
+
+    #[test]
+    fn callers_come_before_helpers() {
+        let workers = Workers::start(2, false).unwrap();
+        let (at_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (both, second_is_done) = (std::sync::Barrier::new(3), AtomicBool::new(false));
+        let until = |found: &dyn Fn() -> bool| {
+            while !found() {
+                thread::yield_now();
+            }
+        };
+        let counted = |work: &dyn Fn()| {
+            most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            work();
+            at_work.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let begun = Mutex::new(BTreeSet::new());
+                let work = |i: usize, _: usize, (): &mut ()| {
+                    counted(&|| {
+                        if lock(&begun).insert(format!("{:?}", thread::current().id())) {
+                            both.wait();
+                        }
+                        // The caller cannot end before the second call has, the helper not leave before it waits.
+                        match i {
+                            0 => until(&|| second_is_done.load(Ordering::SeqCst)),
+                            99 => until(&|| workers.queue.is_awaited()),
+                            _ => {}
+                        }
+                    })
+                };
+                workers.each(0..100usize, (|| (), |()| ()), work).unwrap();
+                assert_eq!(lock(&begun).len(), 2);
+            });
+            // Both seats are taken.
+            both.wait();
+            let work = |_, _: usize, (): &mut ()| counted(&|| {});
+            workers.each(0..5usize, (|| (), |()| ()), work).unwrap();
+            second_is_done.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(most.into_inner(), 2);
+        assert_eq!(lock(&workers.queue.waiting).free, 2);
     }
 
     #[test]
