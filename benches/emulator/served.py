@@ -1,6 +1,7 @@
 """A calorimeter's 16,000 rows of 47 through `hypersonic serve` over system shared memory, beside ONNX Runtime called directly."""
 
 import contextlib
+import csv
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,6 +21,9 @@ import peers
 
 ROWS, WIDTHS, SEED = 16_000, (47, 36, 11, 3, 1), 47
 BITS = (16, 8)
+# Clients at a time, of perf_analyzer.
+CLIENTS = (1, 2, 4)
+SCRIPTS = Path(__file__).resolve().parent.parent.parent / "scripts"
 # How long the server may take to come up, seconds.
 PATIENCE = 60
 
@@ -55,8 +60,37 @@ def server(program, repository, log):
         child.wait()
 
 
+def perf_analyzer():
+    """Its path, once it is fetched."""
+    subprocess.run([SCRIPTS / "fetch-perf-analyzer"], check=True, stdout=subprocess.DEVNULL)
+    command = 'eval "$("$0")" && printf %s "$HYPERSONIC_PERF_ANALYZER"'
+    return subprocess.run(["bash", "-c", command, SCRIPTS / "env"], check=True, capture_output=True, text=True).stdout
+
+
+class PerfAnalyzer(peers.Contestant):
+    """Clients in C++ that send their next request when they are answered; inputs and results are in shared memory."""
+
+    def __init__(self, program, port, bits, clients, rows, elements, work):
+        plural = "client" if clients == 1 else "clients"
+        super().__init__(f"hypersonic serve, {bits} bits, perf_analyzer, {clients} {plural}", os.cpu_count(), rows)
+        self.report = work / "perf_analyzer.csv"
+        self.command = [program, "-m", model_name(bits), "-u", f"127.0.0.1:{port}", "-i", "grpc", "-b", len(rows)]
+        self.command += ["--shared-memory", "system", "--output-shared-memory-size", len(rows) * elements * 4]
+        # It measures three times at least, and takes what it has after as many.
+        self.command += ["--concurrency-range", clients, "-r", 3, "-s", 100, "-f", self.report]
+
+    def rate(self, batch, seconds):
+        self.report.unlink(missing_ok=True)
+        command = [*self.command, "--measurement-interval", round(1e3 * seconds)]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+        if not self.report.exists():
+            raise RuntimeError(f"perf_analyzer: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        with open(self.report) as found:
+            return float(next(csv.DictReader(found))["Inferences/Second"])
+
+
 class Served(peers.Contestant):
-    """One client; rows and results stay in shared memory, only their names travel."""
+    """One client in Python; rows and results stay in shared memory, only their names travel."""
 
     exact = True
 
@@ -64,7 +98,7 @@ class Served(peers.Contestant):
         import tritonclient.grpc as client
         import tritonclient.utils.shared_memory as memory
 
-        super().__init__(f"hypersonic serve, gRPC, {bits} bits", os.cpu_count(), rows)
+        super().__init__(f"hypersonic serve, {bits} bits, tritonclient", os.cpu_count(), rows)
         self.model = model_name(bits)
         self.memory, self.client = memory, client.InferenceServerClient(f"127.0.0.1:{port}")
         self.sizes = {"x": rows.nbytes, "y": len(rows) * elements * 4}
@@ -119,6 +153,11 @@ def measure(args, say):
         for bits in BITS:
             contestants.append(Served(port, bits, rows, output, WIDTHS[-1]))
             stack.callback(contestants[-1].close)
+        in_python = contestants[:]
+        program = perf_analyzer()
+        for bits in BITS:
+            more = [PerfAnalyzer(program, port, bits, clients, rows, WIDTHS[-1], work) for clients in CLIENTS]
+            contestants += more
         floats, eight = network.onnx(), peers.quantised(network, rows[:1000], work)
         for threads in args.threads:
             contestants += [
@@ -129,7 +168,7 @@ def measure(args, say):
                 contestants.append(peers.Hypersonic(args.hypersonic, versions[bits], work / "x.npy", threads, rows))
                 contestants[-1].name = f"hypersonic bench, no server, {bits} bits"
         same = {}
-        for bits, served in zip(BITS, contestants):
+        for bits, served in zip(BITS, in_python):
             files = ["--input", work / "x.npy", "--output", work / "y.npy"]
             peers.run_ours([args.hypersonic, "emulate", versions[bits], *files])
             same[served.name] = float((served.call(rows) == np.load(work / "y.npy")).mean())
@@ -138,6 +177,7 @@ def measure(args, say):
             say(f"served: round {i + 1} of {args.rounds}")
             for at in (*range(i % len(contestants), len(contestants)), *range(i % len(contestants))):
                 rates[at].append(contestants[at].rate(ROWS, args.seconds))
+        direct = [i for i, c in enumerate(contestants) if isinstance(c, peers.OnnxRuntime)]
         results = []
         for c, found in zip(contestants, rates):
             results.append({
@@ -146,7 +186,15 @@ def measure(args, say):
                 "rates": found,
                 "inferences_per_s": statistics.median(found),
                 "ms_per_request": 1e3 * ROWS / statistics.median(found),
-                "times_slower": [statistics.median([a / b for a, b in zip(own, found)]) for own in rates[: len(BITS)]],
+                "times_as_fast": [statistics.median([a / b for a, b in zip(found, rates[i])]) for i in direct],
             })
     title = "-".join(map(str, WIDTHS))
-    return {"rows": ROWS, "row": WIDTHS[0], "bits": BITS, "title": title, "same_bits": same, "results": results}
+    compared = [f"{contestants[i].name}, {contestants[i].threads}" for i in direct]
+    return {
+        "rows": ROWS,
+        "row": WIDTHS[0],
+        "title": title,
+        "same_bits": same,
+        "results": results,
+        "compared": compared,
+    }

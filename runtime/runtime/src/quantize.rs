@@ -13,6 +13,9 @@
 //! Elements come and go as little-endian bytes, so that the same loops read what clients send, at any alignment, and
 //! write rows of any element size.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use hs_fixed::{Overflow, Rounding, Type};
 
 use crate::isa::{Checked, Kernel};
@@ -221,6 +224,10 @@ impl Quantizer {
         let single = f.width() <= 22 && f.frac().abs() <= 80;
         let double = f.width() <= 50 && f.frac().abs() <= 800;
         self.chunks(x, out, widen, |x, out| {
+            #[cfg(target_arch = "x86_64")]
+            if single && let Some(good) = avx512::convert(&self.ty, self.isa, x, out) {
+                return good;
+            }
             single && self.single(x, out, f32::from_le_bytes)
                 || !single && double && self.double(x, out, widen)
         })
@@ -349,6 +356,40 @@ mod tests {
         for q in quantizers("fixed<16,6>".parse().unwrap()) {
             let x = [1.5, -1.0 / 2048.0, 1.0 / 2048.0, 1e30, f32::NEG_INFINITY, -0.0];
             elements(&[1536, 0, 1, 32767, -32768, 0], f32::<2>(&q, &x));
+        }
+    }
+
+    #[test]
+    fn every_single_near_a_code_or_a_half() {
+        for name in
+            ["fixed<8,4,RND,SAT>", "ufixed<8,3,RND,SAT>", "fixed<10,3,TRN,WRAP>", "ufixed<9,12,TRN,WRAP>"]
+        {
+            let ty: Type = name.parse().unwrap();
+            let grid = f64::powi(2.0, -ty.format.frac());
+            // Twice the range, and for every half of the grid the floats around it.
+            let halves = (ty.format.min() * 4 - 9)..(ty.format.max() * 4 + 9);
+            let near = |half: i128| {
+                let x = (half as f64 * 0.5 * grid) as f32;
+                [x.next_down().next_down(), x.next_down(), x, x.next_up(), x.next_up().next_up()]
+            };
+            let tiny =
+                [f32::MIN_POSITIVE, 1e-45, -1e-45, -f32::MIN_POSITIVE, f32::MAX, f32::MIN, f32::INFINITY];
+            let x: Vec<f32> = halves.flat_map(near).chain(tiny).collect();
+            let want: Vec<i64> = x.iter().map(|x| ty.quantize(f64::from(*x)).unwrap() as i64).collect();
+            for q in quantizers(ty) {
+                elements(&want, f32::<8>(&q, &x));
+                elements(&want, f32::<4>(&q, &x));
+                elements(&want, f32::<2>(&q, &x));
+                // Without the fallback.
+                #[cfg(target_arch = "x86_64")]
+                if q.isa.isa() >= Isa::Avx512 {
+                    let few = x.len() - tiny.len();
+                    let bytes: Vec<_> = x[..few].iter().map(|x| x.to_le_bytes()).collect();
+                    let mut out = vec![[0; 2]; few];
+                    assert_eq!(avx512::convert(&ty, q.isa, &bytes, &mut out), Some(true));
+                    elements(&want[..few], Ok(out));
+                }
+            }
         }
     }
 

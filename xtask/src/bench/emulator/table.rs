@@ -170,15 +170,15 @@ fn served(served: &Value) -> String {
         return String::new();
     }
     let what = format!("{}, [{}, {}] FP32", text(&served["title"]), served["rows"], served["row"]);
-    let servers: Vec<String> =
-        list(&served["bits"]).iter().map(|bits| format!("of the server, {bits} bits")).collect();
-    let names = [&what, "threads", "rows/s", "ms"].into_iter().chain(servers.iter().map(String::as_str));
+    let compared: Vec<String> =
+        list(&served["compared"]).iter().map(|name| format!("of {}", text(name))).collect();
+    let names = [&what, "threads", "rows/s", "ms"].into_iter().chain(compared.iter().map(String::as_str));
     let mut out = format!("\n{}", heading(&names.collect::<Vec<_>>(), 1));
     for r in all {
         let ms = r["ms_per_request"].as_f64().unwrap_or(f64::NAN);
         let mut cells =
             vec![text(&r["contestant"]).to_owned(), r["threads"].to_string(), rate(r), format!("{ms:.2}")];
-        let times = list(&r["times_slower"]).iter().map(|t| t.as_f64().unwrap_or(f64::NAN));
+        let times = list(&r["times_as_fast"]).iter().map(|t| t.as_f64().unwrap_or(f64::NAN));
         cells.extend(times.map(|t| format!("{}×", short(t))));
         out.push_str(&row(&cells));
     }
