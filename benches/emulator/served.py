@@ -105,14 +105,28 @@ class Served(peers.Contestant):
         self.regions = {}
         for name, size in self.sizes.items():
             region = f"{self.model}_{name}"
-            key = f"/hypersonic_bench_{os.getpid()}_{region}"
-            self.regions[name] = memory.create_shared_memory_region(region, key, size)
-            self.client.register_system_shared_memory(region, key, size)
+            self.regions[name] = memory.create_shared_memory_region(region, self.key(region), size)
+        self.register()
         memory.set_shared_memory_region(self.regions["x"], [rows])
         self.input = client.InferInput("x", rows.shape, "FP32")
         self.input.set_shared_memory(f"{self.model}_x", self.sizes["x"])
         self.output = client.InferRequestedOutput(output)
         self.output.set_shared_memory(f"{self.model}_y", self.sizes["y"])
+
+    @staticmethod
+    def key(region):
+        return f"/hypersonic_bench_{os.getpid()}_{region}"
+
+    def register(self):
+        for name, size in self.sizes.items():
+            region = f"{self.model}_{name}"
+            self.client.unregister_system_shared_memory(region)
+            self.client.register_system_shared_memory(region, self.key(region), size)
+
+    def rate(self, batch, seconds):
+        # perf_analyzer unregisters the regions of all.
+        self.register()
+        return super().rate(batch, seconds)
 
     def call(self, x):
         self.client.infer(self.model, [self.input], outputs=[self.output])
